@@ -1,0 +1,34 @@
+"""Tensors, the graph they leave behind, and the derivatives of everything."""
+
+if not __name__.startswith("chainrule."):
+    raise ImportError(
+        f"import it as chainrule.autograd, not as {__name__}: a second copy of its classes would not mix with the first"
+    )
+
+from . import function, graph
+from .function import Function
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .gradients import backward, grad
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .tensor import Size, Tensor
+
+Variable = Tensor
+
+__all__ = [
+    "Function",
+    "GradcheckError",
+    "Size",
+    "Tensor",
+    "Variable",
+    "backward",
+    "enable_grad",
+    "function",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "graph",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]

@@ -1,0 +1,136 @@
+"""What the Tensors of a graph are called: by the caller's variables, a module's parameters, a function's arguments.
+
+The graph itself knows no names. The user does: `W` is a variable in the calling function, `fc1.weight` the path that a
+module gives its parameter. Whoever comes first names a Tensor: `params=`, modules, arguments, then variables.
+"""
+
+import functools
+import inspect
+
+from chainrule.autograd import late
+from chainrule.autograd.graph import Node, Slot
+from chainrule.autograd.writes import log
+
+from .data import BUFFER, INPUT, PARAMETER
+
+
+def is_module(value):
+    """Whether `value` is a module: by what it can do, since nothing here may import `nn`."""
+    cls = type(value)
+    return hasattr(cls, "named_parameters") and hasattr(cls, "named_modules") and not isinstance(value, type)
+
+
+def edge_of(tensor):
+    """Where `tensor` stands in the graph, without bringing a view up to date (which would move it); or None."""
+    edge = tensor._edge
+    if edge is None or isinstance(edge, (Node, Slot)):
+        return edge
+    if not hasattr(edge, "path"):
+        return tensor
+    return None if log.last(edge.base._array) > edge.epoch else edge.node
+
+
+class Names:
+    """Names and kinds of Tensors; `modules` are the modules met on the way."""
+
+    def __init__(self):
+        self.of_tensor = {}  # id of Tensor -> (name, kind or None)
+        self.of_array = {}  # id of a raw array -> (name, kind or None)
+        self.of_edge = {}  # place in the graph -> (name, Tensor)
+        self.modules = []
+        self.wants_gradient = False
+        self._alive = []  # an id means something only while its object lives
+
+    def add(self, name, tensor, kind=None):
+        """Call `tensor` by `name`, unless it has a name."""
+        if id(tensor) not in self.of_tensor:
+            self._alive.append((tensor, tensor._array))
+            self.of_tensor[id(tensor)] = name, kind
+            self.of_array.setdefault(id(tensor._array), (name, kind))
+        edge = edge_of(tensor)
+        if edge is not None:
+            self.of_edge.setdefault(edge, (name, tensor))
+
+    def add_module(self, module, prefix=""):
+        """The parameters and buffers of a module, by their paths."""
+        if any(module is one for one in self.modules):
+            return
+        self.modules.append(module)
+        for name, parameter in module.named_parameters(prefix=prefix):
+            self.wants_gradient = self.wants_gradient or parameter.requires_grad
+            self.add(name, parameter, PARAMETER)
+        for name, buffer in module.named_buffers(prefix=prefix):
+            self.add(name, buffer, BUFFER)
+
+    def add_params(self, params):
+        """What the user passed as params=: a module, a dict by name, or pairs as `named_parameters()` gives them."""
+        if is_module(params):
+            self.add_module(params)
+            return
+        for name, parameter in params.items() if hasattr(params, "items") else params:
+            if not isinstance(parameter, late.Tensor):
+                raise TypeError(f"draw: params maps names to Tensors, {name!r} is {type(parameter).__name__}")
+            self.add(str(name), parameter, PARAMETER)
+
+    def add_arguments(self, function, inputs):
+        """The inputs of `function`, by the names of its parameters."""
+        try:
+            bound = inspect.signature(function).bind(*inputs).arguments
+        except (
+            TypeError,
+            ValueError,
+        ):  # no signature, or a call that will fail and say why better than this could
+            bound = {f"input {i}": value for i, value in enumerate(inputs)}
+        for name, value in bound.items():
+            for suffix, one in _flat(value):
+                if isinstance(one, late.Tensor):
+                    self.add(name + suffix, one, None if one.requires_grad else INPUT)
+
+    def add_scope(self, variables):
+        """The Tensors and modules among a dict of variables; names with a leading underscore are private."""
+        found = [(name, value) for name, value in list(variables.items()) if not name.startswith("_")]
+        modules = [(name, value) for name, value in found if is_module(value)]
+        for name, module in modules:
+            self.add_module(module, prefix=name if len(modules) > 1 else "")
+        for name, value in found:
+            if isinstance(value, late.Tensor):
+                self.add(name, value)
+
+    def add_function(self, function):
+        """What a function reaches besides its arguments: its closure, defaults, the object of a method, used globals."""
+        while isinstance(function, functools.partial):
+            self.add_scope({f"argument {i}": one for i, one in enumerate(function.args)} | function.keywords)
+            function = function.func
+        owner = getattr(function, "__self__", None)
+        if is_module(owner):
+            self.add_module(owner)
+        code = getattr(function, "__code__", None)
+        if code is None:
+            return
+        cells = {}
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                cells[name] = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+        used = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+        self.add_scope(cells | used)
+        self.wants_gradient = self.wants_gradient or any(
+            isinstance(one, late.Tensor) and one.requires_grad for one in [*cells.values(), *used.values()]
+        )
+
+
+def _flat(value, suffix=""):
+    """(suffix, leaf) of every value in nested lists, tuples and dicts: `[0]`, `['key']`."""
+    stack = [(suffix, value)]
+    while stack:
+        suffix, value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend((f"{suffix}[{key!r}]", one) for key, one in reversed(value.items()))
+        elif isinstance(value, (list, tuple)):
+            stack.extend((f"{suffix}[{i}]", one) for i, one in reversed(list(enumerate(value))))
+        else:
+            yield suffix, value
+
+
+flat = _flat

@@ -1,0 +1,185 @@
+"""Running the user's function to be drawn, and noting at each operation what the graph does not keep.
+
+The engine calls `ThreadState.on_record(node, out)` for every operation it records. At that moment the output is at hand,
+and the call stack tells the rest: the line of the user's code, the modules whose `forward` is running, the variables that
+hold earlier results, and the constants that went into the operation.
+"""
+
+import contextlib
+import linecache
+import os
+import sys
+
+from chainrule.autograd import late
+from chainrule.autograd.graph import Node
+from chainrule.autograd.modes import local
+from chainrule.backends import namespaces
+from chainrule.backends.random import default_generator
+
+from .data import plain
+from .names import edge_of, is_module
+
+
+class Fact:
+    """What was seen of one operation while it ran."""
+
+    __slots__ = ("code", "constants", "module", "name", "source", "values")
+
+    def __init__(self):
+        self.constants = {}  # place among the inputs -> (Tensor, array or number, its variable or None)
+        self.values = ()
+        self.module = ""
+        self.name = self.source = self.code = None
+
+
+class Recorder:
+    """`facts` maps each node to its Fact; `modules` each module path to what the module is."""
+
+    def __init__(self, limit, root=None):
+        self.limit = limit
+        self.facts = {}
+        self.modules = {}
+        self._paths = {}  # id of module -> path
+        self._alive = []
+        self._previous = None
+        self._own = {}  # code object -> whether it is chainrule's
+        self._kinds = {}  # class -> whether it is a module's
+        self._positions = {}  # code object -> where in the source each of its instructions comes from
+        if root is not None:
+            self._add_tree(root, "")
+
+    def call(self, function, inputs):
+        """Run `function(*inputs)` with recording on; the thread's state is as before afterwards, whatever happens."""
+        state = local.state
+        before = state.grad, state.inference, state.on_record
+        self._previous = state.on_record
+        state.grad, state.inference, state.on_record = True, False, self
+        try:
+            return function(*inputs)
+        finally:
+            state.grad, state.inference, state.on_record = before
+
+    def __call__(self, node, out):
+        if self._previous is not None:
+            self._previous(node, out)
+        fact = self.facts[node] = Fact()
+        outputs = out if isinstance(out, tuple) else (out,)
+        # Lists of Python numbers: a later in-place write must not reach them.
+        fact.values = tuple(plain(one._array, self.limit) for one in outputs)
+        operation = sys._getframe(1)
+        user, modules = self._look_up(operation.f_back)
+        fact.module = self._path(modules)
+        variables = {}
+        if user is not None:
+            variables = user.f_locals
+            fact.source = f"{os.path.basename(user.f_code.co_filename)}:{user.f_lineno}"
+            fact.code = self._expression(user)
+            self._note_variables(variables)
+        if None in node.edges and operation.f_code.co_name == node.op.name:
+            self._note_constants(fact, node, operation.f_locals, variables)
+
+    def _look_up(self, frame):
+        """The innermost frame of the user's own code, and the modules whose methods are running, innermost first."""
+        user, modules = None, []
+        stop = Recorder.call.__code__
+        while frame is not None and frame.f_code is not stop:
+            code = frame.f_code
+            own = self._own.get(code)
+            if own is None:
+                name = frame.f_globals.get("__name__", "")
+                own = name.startswith("chainrule.") or code.co_filename.startswith("<chainrule")
+                self._own[code] = own
+            if user is None and not own:
+                user = frame
+            if code.co_argcount and code.co_varnames[0] == "self":
+                value = frame.f_locals.get("self")
+                kind = self._kinds.get(type(value))
+                if kind is None:
+                    kind = self._kinds[type(value)] = is_module(value)
+                if kind:
+                    modules.append(value)
+            frame = frame.f_back
+        return user, modules
+
+    def _expression(self, frame):
+        """The very expression that `frame` is computing, `t1 * x1` of a longer line; the line where it takes several."""
+        code = frame.f_code
+        if code not in self._positions:
+            self._positions[code] = list(code.co_positions())
+        line, end_line, start, end = self._positions[code][frame.f_lasti // 2]
+        text = linecache.getline(code.co_filename, frame.f_lineno)
+        if start is None or line != end_line or line != frame.f_lineno:
+            return text.strip() or None
+        # Columns count bytes of UTF-8.
+        return text.encode()[start:end].decode(errors="replace") or None
+
+    def _path(self, modules):
+        if not modules:
+            return ""
+        if id(modules[0]) not in self._paths:
+            unknown = next(one for one in reversed(modules) if id(one) not in self._paths)
+            self._add_tree(unknown, type(unknown).__name__)
+        return self._paths.get(id(modules[0]), "")
+
+    def _add_tree(self, root, path):
+        """Give `root`, at `path`, and all modules in it their paths."""
+        for name, module in root.named_modules(prefix=path):
+            self._alive.append(module)
+            self._paths.setdefault(id(module), name)
+            if name:
+                self.modules[name] = _describe(module)
+
+    def _note_variables(self, variables):
+        """Results of earlier operations that have a name by now."""
+        for name, value in variables.items():
+            if isinstance(value, late.Tensor) and value._edge is not None:
+                edge = edge_of(value)
+                fact = self.facts.get(edge) if isinstance(edge, Node) else None
+                if fact is not None and fact.name is None:
+                    fact.name = name
+
+    def _note_constants(self, fact, node, inputs, variables):
+        operation = node.op
+        given = [inputs.get(name) for name in operation.inputs]
+        if operation.variadic:
+            given += inputs.get(operation.variadic, ())
+        for i, (edge, value) in enumerate(zip(node.edges, given, strict=False)):
+            if edge is None and (
+                isinstance(value, (bool, int, float, complex, late.Tensor)) or type(value) in namespaces
+            ):
+                name = next(
+                    (n for n, v in variables.items() if v is value and isinstance(v, late.Tensor)), None
+                )
+                fact.constants[i] = value, name
+
+
+def _describe(module):
+    """`Linear(64, 10)`: class and, for a module without modules in it, its settings."""
+    name = type(module).__name__
+    text = module.extra_repr() if next(iter(module.children()), None) is None else ""
+    return f"{name}({text})" if text and "\n" not in text else name
+
+
+@contextlib.contextmanager
+def unchanged(modules):
+    """Random numbers and the buffers of `modules` are after the block what they were before, to the version."""
+    state = default_generator.get_state()
+    tables = {id(one._buffers): one._buffers for root in modules for one in root.modules()}
+    before = [(table, dict(table)) for table in tables.values()]
+    arrays = [
+        (buffer, buffer._array, buffer._edge)
+        for _, table in before
+        for buffer in table.values()
+        if buffer is not None
+    ]
+    for buffer, array, _ in arrays:
+        buffer._array = array.copy()
+    try:
+        yield
+    finally:
+        for table, buffers in before:
+            table.clear()
+            table.update(buffers)
+        for buffer, array, edge in arrays:
+            buffer._array, buffer._edge = array, edge
+        default_generator.set_state(state)

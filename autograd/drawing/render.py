@@ -1,0 +1,60 @@
+"""From DOT text to SVG, PNG or PDF, with whatever Graphviz there is."""
+
+import importlib.util
+import re
+import shutil
+import warnings
+
+INSTALL = """drawing needs Graphviz, and none was found. Any one of these brings it:
+    pip install pygraphviz          (no system package needed)
+    apt install graphviz            (Debian, Ubuntu)
+    brew install graphviz           (macOS)
+    winget install graphviz         (Windows)
+Without it, .save("graph.dot") and .dot give the graph as DOT text."""
+
+# Screens show 96 dots an inch; half as many again keeps small print sharp.
+_PNG_DOTS_PER_INCH = 144
+
+
+def renderer():
+    """The name of what will render, "dot" or "pygraphviz", or None."""
+    if shutil.which("dot") and importlib.util.find_spec("graphviz"):
+        return "dot"
+    return "pygraphviz" if importlib.util.find_spec("pygraphviz") else None
+
+
+def render(dot, kind):
+    """The picture of DOT text as bytes; kind is "svg", "png" or "pdf". RuntimeError where no Graphviz is installed."""
+    by = renderer()
+    if by is None:
+        raise RuntimeError(INSTALL)
+    if kind == "png":
+        dot = dot.replace("digraph {", f"digraph {{\n  graph [dpi={_PNG_DOTS_PER_INCH}]", 1)
+    data = _with_dot(dot, kind) if by == "dot" else _with_pygraphviz(dot, kind)
+    return _fit(data) if kind == "svg" else data
+
+
+def _with_dot(dot, kind):
+    import graphviz
+
+    return graphviz.pipe("dot", kind, dot.encode())
+
+
+def _with_pygraphviz(dot, kind):
+    import pygraphviz
+
+    with warnings.catch_warnings():
+        # It warns of large graphs; here they were folded, or asked for.
+        warnings.simplefilter("ignore")
+        return pygraphviz.AGraph(string=dot).draw(format=kind, prog="dot")
+
+
+def _fit(svg):
+    """An SVG that shrinks with the page instead of being cut off."""
+    text = svg.decode()
+    return re.sub(
+        r'<svg width="([^"]+)" height="([^"]+)"',
+        r'<svg width="\1" height="\2" style="max-width:100%;height:auto"',
+        text,
+        count=1,
+    ).encode()

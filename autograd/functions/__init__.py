@@ -1,0 +1,1 @@
+"""The same operations under PyTorch's names and arguments: `dim`, `keepdim`, `input`. One file for each part of mathematics."""

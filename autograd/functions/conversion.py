@@ -1,0 +1,174 @@
+"""Between dtypes, devices, and the world outside."""
+
+import builtins
+
+import numpy
+
+from chainrule.autograd import late, ops
+from chainrule.autograd.op import op
+from chainrule.backends import backend_of, devices, dtypes, get, namespaces
+
+
+@op(x=lambda xp, g, source, target: move(g, source=target, target=source))
+def move(xp, x, *, source, target):
+    """x copied from device `source` to device `target`."""
+    here, there = backend_of(x), get(target)
+    if here is there:
+        return here.copy_to(x, target.index)
+    return there.from_host(here.to_host(x), target.index)
+
+
+def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, memory_format=None):
+    """The tensor in another dtype or on another device: `x.to("cuda")`, `x.to(cr.float64)`, `x.to(other)`.
+
+    Returns the tensor itself if nothing changes (unless `copy`).
+    """
+    for one in args:
+        if isinstance(one, late.Tensor):
+            device, dtype = one.device, one.dtype
+        elif isinstance(one, (str, devices.device)) and not _names_dtype(one):
+            device = one
+        elif isinstance(one, builtins.bool):
+            continue
+        elif isinstance(one, builtins.int):
+            device = devices.device(one)
+        elif one is not None:
+            dtype = one
+    out = input
+    if device is not None:
+        target = devices.device(device)
+        here = input.device
+        if target.type != here.type or (
+            target.index is not None and here.index is not None and target.index != here.index
+        ):
+            out = move(out, source=here, target=target)
+    if dtype is not None:
+        wanted = dtypes.as_numpy(dtype)
+        if out._array.dtype != wanted:
+            out = _astype(out, wanted)
+    return ops.copy(out) if copy and out is input else out
+
+
+def _names_dtype(value):
+    return isinstance(value, str) and value in (
+        "float32",
+        "float64",
+        "float16",
+        "bfloat16",
+        "int64",
+        "int32",
+        "bool",
+        "uint8",
+    )
+
+
+def _astype(x, wanted):
+    if x._array.dtype.kind == "c" and wanted.kind in "fV":
+        x = ops.real(x)
+    if wanted.kind in "fcV":
+        return ops.astype(x, dtype=wanted)
+    # Integers and bools carry no gradient.
+    return late.Tensor._wrap(ops.astype(x._array, dtype=wanted))
+
+
+def type_as(input, other):
+    """The tensor in the dtype (and on the device) of `other`."""
+    return to(input, other)
+
+
+def type(input, dtype=None):
+    """The name of the tensor's type, or the tensor converted to `dtype`."""
+    return f"chainrule.{input.dtype.name}" if dtype is None else to(input, dtype=dtype)
+
+
+def _converter(name):
+    wanted = getattr(dtypes, name)
+
+    def convert(input):
+        return to(input, dtype=wanted)
+
+    convert.__name__ = convert.__qualname__ = name
+    convert.__doc__ = f"The tensor as {wanted.name}."
+    return convert
+
+
+float, double, half, bfloat16 = (_converter(name) for name in ("float32", "float64", "float16", "bfloat16"))
+long, int, short, char, byte, bool = (
+    _converter(name) for name in ("int64", "int32", "int16", "int8", "uint8", "bool")
+)
+cfloat, cdouble = _converter("complex64"), _converter("complex128")
+
+
+def cpu(input):
+    """The tensor in host memory."""
+    return to(input, device="cpu")
+
+
+def cuda(input, device=None, non_blocking=False):
+    """The tensor on a CUDA card."""
+    return to(input, device="cuda" if device is None else device)
+
+
+def numpy_array(input, *, force=False):
+    """The tensor's memory as a NumPy array: shared, so writes to one are seen in the other.
+
+    Refused for a tensor that requires grad, whose graph NumPy would lose (use .detach().numpy()), and off the CPU (use
+    .cpu()); `force` does both.
+    """
+    if force:
+        return backend_of(input._array).to_host(input._array)
+    if input.requires_grad:
+        raise RuntimeError(
+            "numpy: this Tensor requires grad, and NumPy would lose its graph; use .detach().numpy()"
+        )
+    if input._array.__class__ is not numpy.ndarray:
+        raise TypeError(f"numpy: this Tensor is on {input.device}; copy it to the host with .cpu().numpy()")
+    return input._array
+
+
+def item(input):
+    """The only element as a Python number."""
+    if input._array.size != 1:
+        raise RuntimeError(
+            f"item: a Tensor of shape {tuple(input.shape)} has {input._array.size} elements, not 1; use .tolist()"
+        )
+    return backend_of(input._array).to_host(input._array).item()
+
+
+def tolist(input):
+    """The elements as nested lists of Python numbers."""
+    return backend_of(input._array).to_host(input._array).tolist()
+
+
+def __array__(input, dtype=None, copy=None):
+    """What NumPy gets from `np.asarray(tensor)`."""
+    array = numpy_array(input)
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def from_dlpack(ext_tensor):
+    """A Tensor over the memory of another library's array, through DLPack."""
+    if isinstance(ext_tensor, late.Tensor):
+        return ext_tensor.detach()
+    kind = ext_tensor.__dlpack_device__()[0]
+    xp = numpy if kind == 1 else get("cuda").xp
+    array = xp.from_dlpack(ext_tensor)
+    if array.__class__ not in namespaces:
+        raise TypeError(f"from_dlpack: got an array of an unknown library, {array.__class__.__name__}")
+    return late.Tensor._wrap(array)
+
+
+def to_dlpack(input, **arguments):
+    """The DLPack capsule of the tensor's memory."""
+    if input.requires_grad:
+        raise RuntimeError(
+            "__dlpack__: this Tensor requires grad, and the graph would be lost; use .detach()"
+        )
+    return input._array.__dlpack__(**arguments)
+
+
+def dlpack_device(input):
+    """The DLPack device of the tensor's memory."""
+    return input._array.__dlpack_device__()

@@ -1,0 +1,166 @@
+"""In-place writes and views: right, or refused.
+
+A view Tensor shares memory with its base and remembers the way from the base to itself. An in-place operation computes
+its result as any operation does, writes it into memory, and moves the written Tensor to its place in the graph. When
+that Tensor is a view, it is the *base* that moves: its new node says "the old base with this region replaced". All
+views find their way anew from the base when next used, so `y = x[0]; x.mul_(2); y` is differentiated as it should be.
+"""
+
+from chainrule.backends import backend_of, dtypes
+
+from . import late
+from .graph import Node
+from .modes import local
+from .op import op
+from .writes import log
+
+
+class View:
+    """Where a view Tensor stands: `path` is the list of (operation, static keywords) that leads to it from `base`."""
+
+    __slots__ = ("base", "epoch", "node", "path")
+
+    def __init__(self, base, path, node):
+        self.base = base
+        self.path = path
+        self.node = node
+        self.epoch = log.epoch
+
+    @staticmethod
+    def attach(out, source, op, static):
+        """Make `out`, just computed from `source` by `op`, a view of it, if it shares its memory."""
+        array, origin = out._array, source._array
+        if op.view == "maybe" and not backend_of(array).shares_memory(array, origin):
+            return
+        step = (op.function, static)
+        if source._edge.__class__ is View:
+            out._edge = View(source._edge.base, (*source._edge.path, step), out._edge)
+        else:
+            out._edge = View(source, (step,), out._edge)
+
+    def current(self):
+        """The view's node now: found again from the base if the shared memory was written since."""
+        if self.epoch != log.epoch:
+            if log.last(self.base._array) > self.epoch:
+                state = local.state
+                before, state.grad = state.grad, True
+                try:
+                    self.node = follow(self.base.view_as_alias(), self.path)._current_edge()
+                finally:
+                    state.grad = before
+            self.epoch = log.epoch
+        return self.node
+
+
+def follow(value, path):
+    """Walk a view path from `value`, a Tensor or an array."""
+    for step, static in path:
+        value = step(value, **static)
+    return value
+
+
+@op(
+    base=lambda xp, g, value_dtype, path: write_region(g, xp.zeros((), dtype=value_dtype), path=path),
+    value=lambda xp, g, path: follow(g, path),
+)
+def write_region(xp, base, value, *, path):
+    """`base` with the region that `path` leads to replaced by `value`."""
+    out = base.copy()
+    follow(out, path)[...] = value
+    return out
+
+
+@op(x=lambda xp, g: xp.zeros_like(g), value=lambda xp, g: g)
+def replace(xp, x, value):
+    """`value`, in the shape of `x`; `x` itself leaves no trace."""
+    return xp.broadcast_to(value, x.shape)
+
+
+def check_writable(tensor, name):
+    """Refuse an in-place write that could not be right."""
+    array = tensor._array
+    strides = zip(array.strides, array.shape, strict=True)
+    if any(stride == 0 and size > 1 for stride, size in strides):
+        raise RuntimeError(
+            f"{name}: the written tensor of shape {tuple(array.shape)} is expanded: several elements share one place in "
+            f"memory. .clone() it before writing in place"
+        )
+    if getattr(array, "flags", None) is not None and not getattr(array.flags, "writeable", True):
+        raise ValueError(f"{name}: the tensor lies on read-only memory; .clone() it before writing in place")
+    if not local.state.grad:
+        return
+    edge = tensor._edge
+    base = edge.base if edge.__class__ is View else tensor
+    if base.is_leaf and base.requires_grad:
+        what = "a leaf Tensor" if base is tensor else "a view of a leaf Tensor"
+        raise RuntimeError(
+            f"{name}: {what} that requires grad (shape {tuple(base.shape)}) is being used in an in-place operation. Write "
+            f"under chainrule.no_grad(), or on .detach() or a .clone()"
+        )
+
+
+def rebase(tensor, edge):
+    """Move `tensor`, whose memory was just written, to `edge` of the graph."""
+    if not local.state.grad:
+        return
+    view = tensor._edge
+    if view.__class__ is not View:
+        tensor._edge = edge
+        return
+    base = view.base
+    base_edge = base._current_edge()
+    if base_edge is None and edge is None:
+        return
+    dtype = tensor._array.dtype
+    node = Node(
+        write_region.op,
+        (base_edge, edge),
+        (dtype,),
+        {"path": view.path},
+        log.epoch,
+        base._array.shape,
+        base._array.dtype,
+    )
+    base._edge = node
+
+
+def write(tensor, result, name):
+    """Write `result` into `tensor`'s memory and let `tensor` stand where `result` stands in the graph."""
+    target = tensor._array
+    if tuple(result.shape) != tuple(target.shape):
+        raise RuntimeError(
+            f"{name}: an output of shape {tuple(target.shape)} cannot be written in place with a result of shape "
+            f"{tuple(result.shape)}; the result may not be larger than the tensor"
+        )
+    if result._array.dtype != target.dtype:
+        if not dtypes.can_cast(result.dtype, tensor.dtype):
+            raise RuntimeError(
+                f"{name}: result type {result.dtype} can't be cast to the desired output type {tensor.dtype}; "
+                f"convert the tensor first, with .to({result.dtype})"
+            )
+        result = late.ops.astype(result, dtype=target.dtype)
+    log.wrote(target)
+    target[...] = result._array
+    rebase(tensor, result._current_edge())
+    return tensor
+
+
+def apply(operation, tensor, *others, name=None, **static):
+    """`tensor.operation_(*others)`: the in-place form of an operation, on a Tensor."""
+    name = name or operation.__name__ + "_"
+    check_writable(tensor, name)
+    source = tensor
+    recorded = getattr(operation, "op", None)
+    if local.state.grad and (
+        recorded is None or any(saved in recorded.inputs[:1] for saved, _ in recorded.saves)
+    ):
+        # The rule may need the value that is about to be overwritten: it gets a copy of its own.
+        if tensor.requires_grad or any(isinstance(x, late.Tensor) and x.requires_grad for x in others):
+            source = late.Tensor._wrap(tensor._array.copy(), tensor._current_edge())
+    return write(tensor, operation(source, *others, **static), name)
+
+
+def assign(tensor, value, name):
+    """Overwrite all of `tensor` with `value` (a Tensor, array or number), recorded."""
+    check_writable(tensor, name)
+    return write(tensor, replace(tensor, value), name)

@@ -1,0 +1,165 @@
+"""`@op`: an operation and its derivative as one object.
+
+    @op(x=lambda xp, g, y: g * (1 - y * y), cast="float")
+    def tanh(xp, x):
+        return xp.tanh(x)
+
+The decorated function is the forward: array code that takes the array namespace `xp` first. Positional parameters are
+inputs, keyword-only parameters are static. Each keyword of `@op` that is an input's name is the rule for that input's
+gradient. **The names a rule lists are what the operation keeps**: `g` is the incoming gradient, `y` the output (or the
+names in `outputs`), an input, `<input>_shape`, `<input>_dtype`, or a static keyword.
+
+A rule is written once and runs two ways: on raw arrays with `xp` = NumPy or CuPy, or, when a graph of the gradient is
+asked for, on Tensors with `xp` = `chainrule.autograd.ops`. The decorated name becomes a plain function that takes
+Tensors and gives Tensors, and on raw arrays just runs the forward, so rules call other operations without a thought.
+
+As `dataclasses` writes `__init__`, `@op` writes that function from the signature (see `templates.py`): a loop over the
+inputs at each call would cost more than a small operation itself.
+"""
+
+import functools
+import inspect
+
+from chainrule.backends import backend_of, namespaces
+
+from . import late, templates
+from .graph import Node, Slot
+from .modes import local
+from .writes import log
+
+registry = {}  # name -> Op, every operation there is
+
+
+class Op:
+    """What is known about one operation; `op.function` is what callers use."""
+
+    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs):
+        self.name = forward.__name__
+        self.forward = forward
+        self.cast = cast
+        self.view = view
+        self.outputs = outputs
+        self.rules = rules
+        self.joint = joint
+        self._read_signature(inspect.signature(forward))
+        self.cast_inputs = tuple(cast_inputs if cast_inputs is not None else self.inputs) if cast else ()
+        self._read_rules()
+        self.function = templates.function(self)
+
+    @functools.cached_property
+    def vjp(self):
+        """The function that applies the rules: `(xp, g, saved, edges, static)` -> one gradient (or None) for each input."""
+        return templates.vjp(self)
+
+    def _read_signature(self, signature):
+        parameters = list(signature.parameters.values())[1:]
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.inputs = tuple(p.name for p in parameters if p.kind in positional)
+        self.variadic = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+        self.static = tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+        self.defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+    def _read_rules(self):
+        """Which names each rule lists, and so what a node has to keep: [(name, inputs whose rule lists it)]."""
+        listed = {}
+        self.arguments = {}
+        for name, rule in [*self.rules.items(), *([(None, self.joint)] if self.joint else [])]:
+            skip = 3 if name is None else 2  # xp, g, and for a joint rule needs
+            self.arguments[name] = tuple(inspect.signature(rule).parameters)[skip:]
+            for argument in self.arguments[name]:
+                if argument not in self.static:
+                    listed.setdefault(argument, []).append(name)
+        known = {*self.inputs, *self.outputs, self.variadic}
+        for argument in listed:
+            if argument not in known and argument.removesuffix("_shape").removesuffix("_dtype") not in known:
+                raise TypeError(
+                    f"op {self.name}: a rule lists {argument!r}, which is no input, output or static keyword"
+                )
+        self.saves = list(listed.items())
+
+    @property
+    def differentiable(self):
+        """Whether the operation has any rule."""
+        return bool(self.rules or self.joint)
+
+    def kernel(self, *arrays):
+        """The function that computes the forward for these arrays: a backend's own, or the body."""
+        backend = backend_of(next(array for array in arrays if array.__class__ in namespaces))
+        return backend.kernel(self.name, *arrays) or self.forward
+
+    def as_tensors(self, node, saved):
+        """What a node saved, as Tensors that stand where the saved values stand in the graph."""
+        return tuple(
+            self._as_tensor(node, name, value) for (name, _), value in zip(self.saves, saved, strict=True)
+        )
+
+    def _as_tensor(self, node, name, value):
+        if name == self.variadic and self.variadic is not None:
+            edges = node.edges[len(self.inputs) :]
+            return tuple(_at(one, edge) for one, edge in zip(value, edges, strict=True))
+        if name in self.inputs:
+            return _at(value, node.edges[self.inputs.index(name)])
+        if name in self.outputs:
+            if len(self.outputs) == 1:
+                return _at(value, node)
+            index = self.outputs.index(name)
+            return _at(value, slot(node, index) if value is not None and _inexact(value.dtype) else None)
+        return value
+
+    def record(self, inputs, output, **static):
+        """Make the node of an output that was computed elsewhere (an in-place write); returns the node or None."""
+        edges = tuple(x._current_edge() if isinstance(x, late.Tensor) else None for x in inputs)
+        if not local.state.grad or all(edge is None for edge in edges):
+            return None
+        arrays = dict(
+            zip(self.inputs, (x._array if isinstance(x, late.Tensor) else x for x in inputs), strict=True)
+        )
+        saved = []
+        for name, _ in self.saves:
+            if name in arrays:
+                saved.append(arrays[name])
+            elif name in self.outputs:
+                saved.append(output)
+            else:
+                base, _, what = name.rpartition("_")
+                saved.append(getattr(arrays[base], what))
+        return Node(self, edges, tuple(saved), static, log.epoch, output.shape, output.dtype)
+
+    def __repr__(self):
+        return f"<op {self.name}({', '.join(self.inputs)})>"
+
+
+def _at(value, edge):
+    """A Tensor over a saved array, at `edge` of the graph; other saved values are themselves."""
+    if value.__class__ not in namespaces:
+        return value
+    if isinstance(edge, late.Tensor) and edge._array is value:
+        return edge
+    return late.Tensor._wrap(value, edge)
+
+
+def slot(node, index):
+    """Output number `index` of a node that has several."""
+    return Slot(node, index, node.shape[index], node.dtype[index])
+
+
+def _inexact(dtype):
+    return dtype.kind in "fcV"
+
+
+def op(*, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), **rules):
+    """Declare an operation; see the head of this module.
+
+    cast: what is done to the dtypes of the inputs (or of `cast_inputs`): "promote" (to their common dtype), "float" (the
+        same, and integers to the default float), "compare" (as promote), "same" (they must agree), or None.
+    view: the output may share memory with the first input.
+    outputs: the names of the outputs; with several, `g` is a list with None where no gradient came.
+    joint: one rule `(xp, g, needs, ...)` that gives all gradients at once, in input order, as a tuple.
+    """
+
+    def declare(forward):
+        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs)
+        registry[made.name] = made
+        return made.function
+
+    return declare

@@ -1,0 +1,241 @@
+"""Sums, products, extremes and statistics over axes; running sums.
+
+`axis` is None (all axes), an int or a tuple; with `keepdims` the reduced axes stay with length 1.
+"""
+
+from chainrule.autograd.op import op
+
+from .elementwise import power_scalar
+from .shape import astype
+
+
+def _spread(xp, g, shape, axis, keepdims):
+    """A reduced gradient with the reduced axes back as length 1, ready to broadcast."""
+    if axis is None:
+        return xp.reshape(g, (1,) * len(shape))
+    return g if keepdims else xp.expand_dims(g, axis=_axes(axis, len(shape)))
+
+
+def _axes(axis, ndim):
+    """`axis` as a tuple of non-negative ints."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(one % ndim for one in (axis if isinstance(axis, tuple) else (axis,)))) if ndim else ()
+
+
+def _count(shape, axis):
+    count = 1
+    for one in _axes(axis, len(shape)):
+        count *= shape[one]
+    return count
+
+
+@op(
+    x=lambda xp, g, x_shape, axis, keepdims: xp.broadcast_to(
+        _spread(xp, g, x_shape, axis, keepdims), shape=x_shape
+    )
+)
+def sum(xp, x, *, axis=None, keepdims=False):
+    """Sum."""
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    x=lambda xp, g, x_shape, axis, keepdims: xp.broadcast_to(
+        _spread(xp, g, x_shape, axis, keepdims) / max(_count(x_shape, axis), 1), shape=x_shape
+    )
+)
+def mean(xp, x, *, axis=None, keepdims=False):
+    """Arithmetic mean; NaN over no elements."""
+    if _count(x.shape, axis) == 0:
+        return xp.sum(x, axis=axis, keepdims=keepdims) * float("nan")
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _var_rule(xp, g, x, axis, correction, keepdims):
+    count = _count(x.shape, axis)
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    scale = 2 / (count - correction) if count > correction else float("nan")
+    return _spread(xp, g, x.shape, axis, keepdims) * (scale * centred)
+
+
+@op(x=_var_rule)
+def var(xp, x, *, axis=None, correction=1, keepdims=False):
+    """Variance, sum of squared deviations / (n - correction); NaN where n <= correction, as PyTorch's NaN or inf."""
+    count = _count(x.shape, axis)
+    if count == 0:
+        return xp.sum(x, axis=axis, keepdims=keepdims) * float("nan")
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    total = xp.sum(xp.square(xp.absolute(centred)), axis=axis, keepdims=keepdims)
+    return total / max(count - correction, 0) if count > correction else total * float("nan")
+
+
+def _prod_rule(xp, g, x, axis, keepdims):
+    """The product of all the others, exact also where elements are 0: running products from the left and the right."""
+    axes = _axes(axis, x.ndim)
+    rest = tuple(i for i in range(x.ndim) if i not in axes)
+    lined = xp.transpose(x, axes=(*rest, *axes))
+    flat = xp.reshape(lined, (*(x.shape[i] for i in rest), _count(x.shape, axis)))
+    one = xp.ones_like(flat[..., :1])
+    left = xp.cumprod(xp.concatenate([one, flat[..., :-1]], axis=-1), axis=-1)
+    right = xp.flip(
+        xp.cumprod(xp.flip(xp.concatenate([flat[..., 1:], one], axis=-1), axis=-1), axis=-1), axis=-1
+    )
+    others = xp.reshape(left * right, lined.shape)
+    back = tuple(sorted(range(x.ndim), key=(*rest, *axes).__getitem__))
+    return _spread(xp, g, x.shape, axis, keepdims) * xp.transpose(others, axes=back)
+
+
+@op(x=_prod_rule)
+def prod(xp, x, *, axis=None, keepdims=False):
+    """Product; the gradient is right also where elements are 0."""
+    return xp.prod(x, axis=axis, keepdims=keepdims)
+
+
+def _extreme_rule(xp, g, x, y, axis, keepdims):
+    """Ties share the gradient equally; a NaN result sends it to the NaNs."""
+    y = _spread(xp, y, x.shape, axis, keepdims)
+    hit = astype(xp.logical_or(x == y, xp.logical_and(xp.isnan(x), xp.isnan(y))), dtype=g.dtype)
+    return _spread(xp, g, x.shape, axis, keepdims) * (hit / xp.sum(hit, axis=axis, keepdims=True))
+
+
+@op(x=_extreme_rule)
+def amax(xp, x, *, axis=None, keepdims=False):
+    """Largest element; ties share the gradient equally."""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@op(x=_extreme_rule)
+def amin(xp, x, *, axis=None, keepdims=False):
+    """Smallest element; ties share the gradient equally."""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def argmax(xp, x, *, axis=None, keepdims=False):
+    """Index of the largest element, the first at a tie; into the flattened x if axis is None."""
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def argmin(xp, x, *, axis=None, keepdims=False):
+    """Index of the smallest element, the first at a tie; into the flattened x if axis is None."""
+    return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def all(xp, x, *, axis=None, keepdims=False):
+    """Whether every element is true (not 0)."""
+    return xp.all(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def any(xp, x, *, axis=None, keepdims=False):
+    """Whether some element is true (not 0)."""
+    return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def count_nonzero(xp, x, *, axis=None):
+    """How many elements are not 0."""
+    return xp.count_nonzero(x, axis=axis)
+
+
+def _logsumexp_rule(xp, g, x, y, axis, keepdims):
+    y = _spread(xp, y, x.shape, axis, keepdims)
+    shifted = xp.where(
+        xp.isinf(y), xp.zeros_like(x), x - y
+    )  # all -inf, or an inf: no direction, PyTorch's 0 or NaN
+    return _spread(xp, g, x.shape, axis, keepdims) * xp.where(
+        xp.isinf(y), astype(x == y, dtype=g.dtype), xp.exp(shifted)
+    )
+
+
+@op(x=_logsumexp_rule, cast="float")
+def logsumexp(xp, x, *, axis=None, keepdims=False):
+    """log(sum(exp(x))) without overflow; -inf where every element is -inf."""
+    if _count(x.shape, axis) == 0:
+        return xp.sum(x, axis=axis, keepdims=keepdims) - float("inf")
+    top = xp.max(x, axis=axis, keepdims=True)
+    safe = xp.where(xp.isinf(top), xp.zeros_like(top), top)
+    total = xp.log(xp.sum(xp.exp(x - safe), axis=axis, keepdims=True)) + safe
+    return (
+        total
+        if keepdims
+        else xp.reshape(total, tuple(n for i, n in enumerate(x.shape) if i not in _axes(axis, x.ndim)))
+    )
+
+
+@op(x=lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis))
+def cumsum(xp, x, *, axis):
+    """Running sum."""
+    return xp.cumsum(x, axis=axis)
+
+
+def _cumprod_rule(xp, g, x, axis):
+    """dy_j/dx_i = product of the others up to j, built without dividing: a sum over the n running products that leave
+    one element out. n passes, but exact to every order also where elements are 0."""
+    n = x.shape[axis]
+    window = (slice(None),) * (axis % x.ndim)
+    parts = []
+    for i in range(n):
+        here = (*window, slice(i, i + 1))
+        one = xp.ones_like(x[here])
+        without = xp.concatenate([x[(*window, slice(0, i))], one, x[(*window, slice(i + 1, n))]], axis=axis)
+        tail = (*window, slice(i, n))
+        parts.append(xp.sum(g[tail] * xp.cumprod(without, axis=axis)[tail], axis=axis, keepdims=True))
+    return xp.concatenate(parts, axis=axis) if parts else xp.zeros_like(g)
+
+
+@op(x=_cumprod_rule)
+def cumprod(xp, x, *, axis):
+    """Running product."""
+    return xp.cumprod(x, axis=axis)
+
+
+def _norm_rule(xp, g, x, y, axis, ord, keepdims):
+    """d|x|_p/dx = sign(x) (|x|/|x|_p)^(p-1), 0 at x = 0."""
+    y, g = _spread(xp, y, x.shape, axis, keepdims), _spread(xp, g, x.shape, axis, keepdims)
+    safe = xp.where(y == 0, xp.ones_like(y), y)
+    if ord == 2:
+        return g * xp.where(y == 0, xp.zeros_like(x), x / safe)
+    if ord == 1:
+        return g * xp.sign(x)
+    size = xp.absolute(x)
+    if ord in (float("inf"), -float("inf")):
+        hit = astype(size == y, dtype=g.dtype)
+        return g * xp.sign(x) * (hit / xp.sum(hit, axis=axis, keepdims=True))
+    if ord == 0:
+        return xp.zeros_like(x) * g
+    ratio = xp.where(x == 0, xp.ones_like(x), size / safe)
+    return g * xp.sign(x) * power_scalar(ratio, exponent=ord - 1)
+
+
+@op(x=_norm_rule, cast="float")
+def vector_norm(xp, x, *, axis=None, ord=2, keepdims=False):
+    """(sum |x|^ord)^(1/ord); ord inf, -inf: the largest, smallest |x|; 0: the count of non-zeros. Gradient 0 at 0.
+
+    Large and tiny elements neither overflow nor vanish: they are scaled by the largest first.
+    """
+    size = xp.absolute(x)
+    if _count(x.shape, axis) == 0:
+        return xp.sum(size, axis=axis, keepdims=keepdims)
+    if ord == float("inf"):
+        return xp.max(size, axis=axis, keepdims=keepdims)
+    if ord == -float("inf"):
+        return xp.min(size, axis=axis, keepdims=keepdims)
+    if ord == 0:
+        return xp.sum((size != 0).astype(size.dtype), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return xp.sum(size, axis=axis, keepdims=keepdims)
+    top = xp.max(size, axis=axis, keepdims=True)
+    scale = xp.where((top == 0) | xp.isinf(top), xp.ones_like(top), top)
+    if ord == 2:
+        total = xp.sqrt(xp.sum(xp.square(size / scale), axis=axis, keepdims=True)) * scale
+    else:
+        total = xp.sum((size / scale) ** ord, axis=axis, keepdims=True) ** (1 / ord) * scale
+    return (
+        total
+        if keepdims
+        else xp.reshape(total, tuple(n for i, n in enumerate(x.shape) if i not in _axes(axis, x.ndim)))
+    )

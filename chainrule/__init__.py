@@ -1,0 +1,305 @@
+"""chainrule: reverse-mode autograd on NumPy and CuPy arrays, with PyTorch's scripting API. `import chainrule as cr`."""
+
+import pathlib as _pathlib
+
+# In a checkout the sub-packages lie beside this folder, in a wheel inside it.
+_here = _pathlib.Path(__file__).resolve().parent
+if not (_here / "autograd").is_dir() and (_here.parent / "autograd").is_dir():
+    __path__.append(str(_here.parent))
+
+from chainrule import autograd, backends
+from chainrule.autograd import Size, Tensor
+from chainrule.autograd.functions.arithmetic import (
+    add,
+    addcdiv,
+    addcmul,
+    allclose,
+    clamp,
+    clamp_max,
+    clamp_min,
+    div,
+    equal,
+    frac,
+    is_complex,
+    is_floating_point,
+    isclose,
+    lerp,
+    log_softmax,
+    numel,
+    pow,
+    relu,
+    result_type,
+    round,
+    sigmoid,
+    softmax,
+    sub,
+    where,
+)
+from chainrule.autograd.functions.conversion import from_dlpack
+from chainrule.autograd.functions.creation import (
+    arange,
+    as_tensor,
+    asarray,
+    bernoulli,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    get_rng_state,
+    initial_seed,
+    is_tensor,
+    linspace,
+    logspace,
+    manual_seed,
+    meshgrid,
+    multinomial,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from chainrule.autograd.functions.indexing import (
+    gather,
+    index_add,
+    index_copy,
+    index_fill,
+    index_put,
+    index_select,
+    masked_fill,
+    masked_select,
+    nonzero,
+    scatter,
+    scatter_add,
+    take,
+    take_along_dim,
+)
+from chainrule.autograd.functions.product import (
+    addmm,
+    baddbmm,
+    bmm,
+    dot,
+    einsum,
+    inner,
+    matmul,
+    mm,
+    mv,
+    outer,
+    tensordot,
+)
+from chainrule.autograd.functions.reduction import (
+    all,
+    amax,
+    amin,
+    aminmax,
+    any,
+    argmax,
+    argmin,
+    count_nonzero,
+    cumprod,
+    cumsum,
+    dist,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    std_mean,
+    sum,
+    var,
+    var_mean,
+)
+from chainrule.autograd.functions.shape import (
+    atleast_1d,
+    atleast_2d,
+    broadcast_shapes,
+    broadcast_tensors,
+    broadcast_to,
+    cat,
+    chunk,
+    clone,
+    diag,
+    diag_embed,
+    diagonal,
+    flatten,
+    flip,
+    hstack,
+    movedim,
+    narrow,
+    permute,
+    ravel,
+    repeat_interleave,
+    reshape,
+    roll,
+    select,
+    split,
+    squeeze,
+    stack,
+    t,
+    tile,
+    transpose,
+    tril,
+    triu,
+    unbind,
+    unflatten,
+    unsqueeze,
+    vstack,
+)
+from chainrule.autograd.functions.sorting import argsort, sort, topk
+from chainrule.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from chainrule.autograd.ops import (
+    absolute,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    ceil,
+    conj,
+    cos,
+    cosh,
+    exp,
+    exp2,
+    expm1,
+    floor,
+    floor_divide,
+    fmod,
+    hypot,
+    isfinite,
+    isinf,
+    isnan,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    positive,
+    real,
+    reciprocal,
+    remainder,
+    rsqrt,
+    sign,
+    signbit,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    tan,
+    tanh,
+    trunc,
+)
+from chainrule.autograd.ops import absolute as abs
+from chainrule.autograd.ops import arccos as acos
+from chainrule.autograd.ops import arccosh as acosh
+from chainrule.autograd.ops import arcsin as asin
+from chainrule.autograd.ops import arcsinh as asinh
+from chainrule.autograd.ops import arctan as atan
+from chainrule.autograd.ops import arctan2 as atan2
+from chainrule.autograd.ops import arctanh as atanh
+from chainrule.autograd.ops import equal as eq
+from chainrule.autograd.ops import greater as gt
+from chainrule.autograd.ops import greater_equal as ge
+from chainrule.autograd.ops import invert as bitwise_not
+from chainrule.autograd.ops import less as lt
+from chainrule.autograd.ops import less_equal as le
+from chainrule.autograd.ops import multiply as mul
+from chainrule.autograd.ops import negative as neg
+from chainrule.autograd.ops import not_equal as ne
+from chainrule.backends import (
+    OutOfMemoryError,
+    device,
+    get_default_device,
+    set_default_device,
+    set_default_dtype,
+)
+from chainrule.backends.dtypes import (
+    bfloat16,
+    bool,
+    can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    dtype,
+    finfo,
+    float,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    short,
+    uint8,
+)
+from chainrule.backends.random import Generator
+
+# fmt: off
+multiply, subtract, divide, true_divide, negative = mul, sub, div, div, neg
+clip, concat, fix, moveaxis, swapaxes, swapdims = clamp, cat, trunc, movedim, transpose, transpose
+arccos, arcsin, arctan, arctan2, arccosh, arcsinh, arctanh = acos, asin, atan, atan2, acosh, asinh, atanh
+detach = Tensor.detach
+e, pi, inf, nan, newaxis = 2.718281828459045, 3.141592653589793, float64.dtype.type("inf").item(), float64.dtype.type("nan").item(), None
+
+# fmt: on
+
+__version__ = "0.1.0"
+
+# Loaded when first used, so that `import chainrule` stays nearly as cheap as `import numpy`.
+_later = {
+    "cuda": "chainrule.cuda",
+    "draw": "chainrule.autograd.drawing:draw",
+    "load": "chainrule.io:load",
+    "nn": "chainrule.nn",
+    "optim": "chainrule.optim",
+    "save": "chainrule.io:save",
+    "utils": "chainrule.utils",
+}
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name not in _later:
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    module, _, attribute = _later[name].partition(":")
+    found = import_module(module)
+    found = getattr(found, attribute) if attribute else found
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *_later})
