@@ -116,7 +116,10 @@ class _Pass:
             g = buffers.pop(node, None) if isinstance(node, Node) else None
             if node.__class__ is Node and plain and g is not None and node.hooks is None:
                 edges = node.edges
-                grads = node.gradients(g, edges, create, keep)
+                if node.op.accumulate is not None and not create and edges[0] in owned:
+                    grads = node.add_to(buffers[edges[0]], g, keep)
+                else:
+                    grads = node.gradients(g, edges, create, keep)
             elif isinstance(node, Node):
                 edges, grads = self.visit(node, g)
             else:

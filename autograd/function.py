@@ -247,10 +247,8 @@ def once_differentiable(backward):
         if not recording:
             return result
         results = result if isinstance(result, tuple) else (result,)
-        marked = tuple(
-            None if one is None else _NoSecond.apply(one, *[g for g in grads if g is not None])
-            for one in results
-        )
+        sources = [one for one in (*grads, *ctx.saved_tensors) if isinstance(one, late.Tensor) and one.requires_grad]
+        marked = tuple(None if one is None else _NoSecond.apply(one, *sources) for one in results)
         return marked if isinstance(result, tuple) else marked[0]
 
     return once

@@ -112,6 +112,15 @@ class Node:
         # A 0-d NumPy result is a scalar, whose class is in no table: it is NumPy's.
         return self.op.vjp(namespaces.get(some.__class__, numpy), g, saved, edges, self.static)
 
+    def add_to(self, buffer, g, keep):
+        """Add the gradient of the only input to a buffer that already holds some; nothing is left to deliver."""
+        if self.epoch != log.epoch:
+            self.check()
+        self.op.accumulate(buffer, g, **self.static)
+        if not keep and self.saved:
+            self.saved = None
+        return (None,)
+
 
 class Slot(Node):
     """One output of an operation that has several: passes its gradient to its place in the operation's list."""

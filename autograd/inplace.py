@@ -151,13 +151,19 @@ def apply(operation, tensor, *others, name=None, **static):
     check_writable(tensor, name)
     source = tensor
     recorded = getattr(operation, "op", None)
-    if local.state.grad and (
-        recorded is None or any(saved in recorded.inputs[:1] for saved, _ in recorded.saves)
-    ):
-        # The rule may need the value that is about to be overwritten: it gets a copy of its own.
-        if tensor.requires_grad or any(isinstance(x, late.Tensor) and x.requires_grad for x in others):
-            source = late.Tensor._wrap(tensor._array.copy(), tensor._current_edge())
+    if local.state.grad and (recorded is None or any(saved in recorded.inputs for saved, _ in recorded.saves)):
+        # The rules may need the values that are about to be overwritten: they get copies of their own.
+        source, *others = (_own_copy(one, tensor) for one in (tensor, *others))
     return write(tensor, operation(source, *others, **static), name)
+
+
+def _own_copy(value, tensor):
+    """`value` out of reach of a write to `tensor`, at the same place in the graph."""
+    if not isinstance(value, late.Tensor):
+        return value
+    array = value._array
+    shared = array.__class__ is tensor._array.__class__ and backend_of(array).shares_memory(array, tensor._array)
+    return late.Tensor._wrap(array.copy(), value._current_edge()) if shared else value
 
 
 def assign(tensor, value, name):

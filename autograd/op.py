@@ -33,12 +33,13 @@ registry = {}  # name -> Op, every operation there is
 class Op:
     """What is known about one operation; `op.function` is what callers use."""
 
-    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs):
+    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs, accumulate):
         self.name = forward.__name__
         self.forward = forward
         self.cast = cast
         self.view = view
         self.outputs = outputs
+        self.accumulate = accumulate
         self.rules = rules
         self.joint = joint
         self._read_signature(inspect.signature(forward))
@@ -147,18 +148,20 @@ def _inexact(dtype):
     return dtype.kind in "fcV"
 
 
-def op(*, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), **rules):
+def op(*, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), accumulate=None, **rules):
     """Declare an operation; see the head of this module.
 
     cast: what is done to the dtypes of the inputs (or of `cast_inputs`): "promote" (to their common dtype), "float" (the
         same, and integers to the default float), "compare" (as promote), "same" (they must agree), or None.
     view: the output may share memory with the first input.
     outputs: the names of the outputs; with several, `g` is a list with None where no gradient came.
+    accumulate: `(buffer, g, **static)` adds the first input's gradient to a buffer that already holds some, in place: a loop
+        over the slices of a long tensor then costs what one pass over it costs, not one pass for each slice.
     joint: one rule `(xp, g, needs, ...)` that gives all gradients at once, in input order, as a tuple.
     """
 
     def declare(forward):
-        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs)
+        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs, accumulate)
         registry[made.name] = made
         return made.function
 

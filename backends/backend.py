@@ -6,6 +6,8 @@ operation, with a guard that says for which arrays it may be used. An operation 
 array code.
 """
 
+from typing import Any
+
 import numpy as np
 
 from . import devices, dtypes
@@ -37,10 +39,10 @@ class Backend:
     `name` ("numpy"), `device_type` ("cpu"), `xp` (the array namespace), `array_type` (its array class).
     """
 
-    name = None
-    device_type = None
-    xp = None
-    array_type = None
+    name: str
+    device_type: str
+    xp: Any
+    array_type: type | None = None
     listed = True
 
     def __init__(self):
@@ -165,13 +167,13 @@ class Backend:
 
 
 # Names of operations for which any backend has a kernel: for all others nothing need be looked up.
-kernels = set()
+kernels: set[str] = set()
 
 # Array class -> namespace. Read on the engine's fast path, so a plain dict; CuPy's class comes in when first
 # used.
-namespaces = {}
-_by_class = {}
-_by_device = {}
+namespaces: dict[type, Any] = {}
+_by_class: dict[type, Backend] = {}
+_by_device: dict[str, Backend] = {}
 
 
 def register(backend):

@@ -8,7 +8,7 @@ import re
 import threading
 
 # Device types that `register` has made known: type -> whether error messages and listings name it.
-_types = {}
+_types: dict[str, bool] = {}
 
 
 def know(device_type, listed=True):

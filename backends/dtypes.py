@@ -175,7 +175,7 @@ class _Local(threading.local):
         self.table = _TABLES.setdefault(default, {})
 
 
-_TABLES = {}
+_TABLES: dict[dtype, dict] = {}
 _local = _Local()
 
 

@@ -34,7 +34,7 @@ _LACKING_SINGLY = {
 }
 
 # The FakeArray that owns the memory of a host array, by the id of that host array, which it keeps alive.
-_owners = weakref.WeakValueDictionary()
+_owners: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 def wrap(host):
@@ -167,7 +167,7 @@ class FakeArray:
     """An array on the fake device; made by the functions of `fake`, or by its backend's `from_host`."""
 
     __slots__ = ("__weakref__", "_host", "_size", "base")
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __new__(cls, *args):
         raise TypeError("FakeArray: make one with fake.zeros(shape), fake.array(data) and the like")

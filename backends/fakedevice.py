@@ -36,7 +36,7 @@ _MISSING = _names("""
     linalg.trace linalg.vecdot linalg.vector_norm lib.array_utils lib.format lib.introspect lib.mixins
     lib.npyio lib.scimath lib.Arrayterator lib.NumpyVersion
     """)
-# Functions that give a host value in CuPy too; everything else gives arrays, also where NumPy gives a Python bool.
+# Functions that give a host value in CuPy too; all others give arrays, also where NumPy gives a bool.
 _HOST_VALUES = _names(
     """
     broadcast_shapes can_cast finfo iinfo iscomplexobj isrealobj isscalar issubdtype may_share_memory

@@ -9,6 +9,8 @@ from .backend import Backend, register
 
 # Positions handled per call when rows are spread into single elements: their index stays in the cache.
 _CHUNK = 1 << 16
+# Below this many elements `np.add.at` is done before anything cleverer has begun.
+_FEW = 512
 
 
 class NumpyBackend(Backend):
@@ -40,11 +42,14 @@ class NumpyBackend(Backend):
             return True
 
     def add_at(self, target, index, values):
-        rows = _leading_integers(index)
-        if rows is None or not target.flags.c_contiguous:
-            _add_at_positions(target, index, values)
-        else:
-            _add_rows(target, rows, values)
+        try:
+            rows = _leading_integers(index)
+            if rows is None:
+                _add_at_positions(target, index, values)
+            else:
+                _add_rows(target, rows, values)
+        except IndexError as error:
+            raise IndexError(f"add_at: {error} (array of shape {target.shape})") from None
 
 
 def _leading_integers(index):
@@ -59,45 +64,38 @@ def _leading_integers(index):
 def _add_rows(target, rows, values):
     """Add values[n] to target[rows[0][n], rows[1][n], ...], each a row of the remaining axes.
 
-    `np.add.at` is quick for one index into one axis and ten times slower for everything else, so rows
-    are spread into their elements.
+    `np.add.at` is quick for one index into one axis and up to ten times slower for everything else, so rows
+    are spread into their elements; not where they are few, or where the memory cannot be seen as one axis.
     """
     count = len(rows)
-    lengths, row_shape = target.shape[:count], target.shape[count:]
-    for axis, (one, length) in enumerate(zip(rows, lengths, strict=False)):
+    row_shape = target.shape[count:]
+    size = math.prod(row_shape)
+    few = max(one.size for one in rows) * size < _FEW
+    if few or target.ndim == 1 or count > target.ndim or not target.flags.c_contiguous:
+        np.add.at(target, rows, values)
+        return
+    start = 0  # of each row, counted in rows
+    for axis, (one, length) in enumerate(zip(rows, target.shape, strict=False)):
         if one.size and not (-length <= one.min() and one.max() < length):
             bad = one[(one < -length) | (one >= length)].flat[0]
-            raise IndexError(
-                f"add_at: index {bad} is out of range for axis {axis} of an array of shape {target.shape}"
-            )
-    if count > target.ndim:
-        raise IndexError(f"add_at: {count} index arrays for an array of shape {target.shape}")
-    start = 0  # of each row, counted in rows; negative indices count from the end
-    for one, length in zip(rows, lengths, strict=True):
+            raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {length}")
         start = start * length + np.where(one < 0, one + length, one).astype(np.intp)
-    values = np.broadcast_to(values, start.shape + row_shape)
-    start, flat = start.reshape(-1), target.reshape(-1)
-    size = math.prod(row_shape)
-    if size == 1:
-        np.add.at(flat, start, values.reshape(-1))
-        return
-    values = values.reshape(len(start), size)
-    columns = np.arange(size)
+    values = np.broadcast_to(values, start.shape + row_shape).reshape(start.size, size)
+    start, flat, columns = start.reshape(-1, 1) * size, target.reshape(-1), np.arange(size)
     step = max(1, _CHUNK // max(1, size))
     for first in range(0, len(start), step):
         chunk = slice(first, first + step)
-        positions = start[chunk, None] * size + columns
-        np.add.at(flat, positions.reshape(-1), values[chunk].reshape(-1))
+        np.add.at(flat, (start[chunk] + columns).reshape(-1), values[chunk].reshape(-1))
 
 
 def _add_at_positions(target, index, values):
-    """The general case: let indexing itself say which elements are meant, unless there are far too many."""
-    if not target.flags.c_contiguous or 4 * values.size < target.size:
+    """The general case: indexing itself says which elements are meant, unless it would visit far too many."""
+    if values.size < _FEW or 4 * values.size < target.size or not target.flags.c_contiguous:
         np.add.at(target, index, values)
         return
     positions = np.arange(target.size).reshape(target.shape)[index]
-    values = np.broadcast_to(values, np.shape(positions))
-    np.add.at(target.reshape(-1), np.reshape(positions, -1), values.reshape(-1))
+    values = np.broadcast_to(values, positions.shape)
+    np.add.at(target.reshape(-1), positions.reshape(-1), values.reshape(-1))
 
 
 cpu = register(NumpyBackend())

@@ -16,8 +16,7 @@ import numpy as np
 from . import devices
 from .dtypes import as_dtype, as_numpy
 
-# The paper's multipliers and key increments; the latter are the golden ratio and sqrt(3) - 1, scaled by
-# 2**32.
+# The paper's multipliers, and its key increments: the golden ratio and sqrt(3) - 1, scaled by 2**32.
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW = 0xFFFFFFFF
@@ -26,8 +25,7 @@ _ROUNDS = 10
 # Blocks computed at a time. On the CPU eight arrays of so many 64-bit integers stay in the cache; on a GPU
 # this bounds the memory for intermediate results.
 _CPU_BLOCKS, _GPU_BLOCKS = 1 << 12, 1 << 22
-# On the CPU a draw of few blocks costs as much as one of this many: the words that follow are kept for later
-# draws.
+# On the CPU a draw of few blocks costs as much as one of this many: what follows is kept for later draws.
 _AHEAD = 1 << 8
 
 _STATE_TAG = b"philox10"
@@ -176,8 +174,7 @@ class Generator:
             raise ValueError(f"permutation: n must be an integer of at least 0, got {n!r}")
         bits = max(n - 1, 0).bit_length()
         key = self._fill((n,), np.dtype("uint64"), xp, 2, _pairs)
-        # Random high bits to sort by, the number itself below: keys differ, so every sort gives the same
-        # order.
+        # Random high bits to sort by, the number itself below: no ties, so every sort gives the same order.
         key = xp.sort(key >> bits << bits | xp.arange(n, dtype=xp.uint64))
         return (key & ((1 << bits) - 1)).astype("int64")
 
@@ -236,8 +233,7 @@ def _to_normal(words, kind, xp):
         words, bits, work = _pairs(words), 64, "float64"
     else:
         bits, work = 32, "float32"
-    # The middle of each step, so the logarithm never meets 0; all bits, for the tails: they reach 6.7 (9.4 in
-    # float64).
+    # The middle of each step, so the logarithm never meets 0; all bits, for tails up to 6.7 (9.4 in float64).
     radius = (words[0::2].astype(work) + 0.5) * 2.0**-bits
     radius = xp.sqrt(xp.log(radius) * -2.0)
     angle = words[1::2].astype(work) * (2.0 * math.pi / 2.0**bits)

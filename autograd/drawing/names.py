@@ -34,8 +34,8 @@ class Names:
     """Names and kinds of Tensors; `modules` are the modules met on the way."""
 
     def __init__(self):
-        self.of_tensor = {}  # id of Tensor -> (name, kind or None)
-        self.of_array = {}  # id of a raw array -> (name, kind or None)
+        self.of_tensor = {}  # id of Tensor -> (name or None, kind or None)
+        self.of_array = {}  # id of a raw array -> the same
         self.of_edge = {}  # place in the graph -> (name, Tensor)
         self.modules = []
         self.wants_gradient = False
@@ -43,12 +43,15 @@ class Names:
 
     def add(self, name, tensor, kind=None):
         """Call `tensor` by `name`, unless it has a name."""
-        if id(tensor) not in self.of_tensor:
+        known = self.of_tensor.get(id(tensor))
+        if known is None or known[0] is None and name is not None:
             self._alive.append((tensor, tensor._array))
+            kind = kind or (known and known[1])
             self.of_tensor[id(tensor)] = name, kind
-            self.of_array.setdefault(id(tensor._array), (name, kind))
+            if self.of_array.get(id(tensor._array), (None,))[0] is None:
+                self.of_array[id(tensor._array)] = name, kind
         edge = edge_of(tensor)
-        if edge is not None:
+        if edge is not None and name is not None:
             self.of_edge.setdefault(edge, (name, tensor))
 
     def add_module(self, module, prefix=""):
@@ -73,18 +76,20 @@ class Names:
             self.add(str(name), parameter, PARAMETER)
 
     def add_arguments(self, function, inputs):
-        """The inputs of `function`, by the names of its parameters."""
+        """The inputs of `function`, by the names of its parameters; without a name where it takes any number of them."""
         try:
-            bound = inspect.signature(function).bind(*inputs).arguments
+            signature = inspect.signature(function)
+            bound = signature.bind(*inputs).arguments
         except (
             TypeError,
             ValueError,
         ):  # no signature, or a call that will fail and say why better than this could
-            bound = {f"input {i}": value for i, value in enumerate(inputs)}
+            signature, bound = None, {"": inputs}
         for name, value in bound.items():
-            for suffix, one in _flat(value):
+            several = signature is None or signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            for suffix, one in flat(value):
                 if isinstance(one, late.Tensor):
-                    self.add(name + suffix, one, None if one.requires_grad else INPUT)
+                    self.add(None if several else name + suffix, one, None if one.requires_grad else INPUT)
 
     def add_scope(self, variables):
         """The Tensors and modules among a dict of variables; names with a leading underscore are private."""
@@ -120,7 +125,7 @@ class Names:
         )
 
 
-def _flat(value, suffix=""):
+def flat(value, suffix=""):
     """(suffix, leaf) of every value in nested lists, tuples and dicts: `[0]`, `['key']`."""
     stack = [(suffix, value)]
     while stack:
@@ -131,6 +136,3 @@ def _flat(value, suffix=""):
             stack.extend((f"{suffix}[{i}]", one) for i, one in reversed(list(enumerate(value))))
         else:
             yield suffix, value
-
-
-flat = _flat

@@ -41,12 +41,13 @@ def _values(place, known, variables):
     if not isinstance(place, Node):
         return [place._array], None
     inputs = [_input(place, i, known) for i in range(len(place.edges))]
-    if any(one is None or log.last(one) > place.epoch for one in inputs):
+    arrays = [one for one in inputs if type(one) in namespaces]
+    if any(one is None for one in inputs) or any(log.last(one) > place.epoch for one in arrays):
         inputs = None
     # Inputs of different dtypes were cast before anything was saved; such operations are left unknown.
-    if inputs is not None and hasattr(place.op, "function") and len({one.dtype for one in inputs}) == 1:
-        tensors = [late.Tensor._wrap(one) for one in inputs]
-        made = place.op.function(*tensors, **(place.static or {}))
+    if inputs is not None and hasattr(place.op, "function") and len({one.dtype for one in arrays}) == 1:
+        given = [late.Tensor._wrap(one) if type(one) in namespaces else one for one in inputs]
+        made = place.op.function(*given, **(place.static or {}))
         return [one._array for one in (made if isinstance(made, tuple) else (made,))], inputs
     tensor = variables.get(place)
     if tensor is None or log.last(tensor._array) > place.epoch:
@@ -55,7 +56,7 @@ def _values(place, known, variables):
 
 
 def _input(node, i, known):
-    """The array that was input `i`: the output of an earlier node, or a constant if it was saved; else None."""
+    """The array (or number) that was input `i`: the output of an earlier node, or a constant if it was saved; else None."""
     edge = node.edges[i]
     if edge is not None:
         source, output = origin(edge)
@@ -63,7 +64,7 @@ def _input(node, i, known):
     names = [name for name, _ in getattr(node.op, "saves", ())]
     name = input_names(node)[i]
     value = node.saved[names.index(name)] if node.saved and name in names else None
-    return value if type(value) in namespaces else None
+    return value if type(value) in namespaces or isinstance(value, (int, float, complex)) else None
 
 
 def _saved(op, inputs, outputs):

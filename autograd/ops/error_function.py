@@ -12,6 +12,7 @@ import math
 from chainrule.autograd.op import op
 
 from .blocks import elementwise
+from .selection import select
 
 # Bytes of a float -> numerator and denominator of U, highest power first.
 _U = {
@@ -88,7 +89,7 @@ def erf(xp, x):
     near = near + near * _quotient(_T, near * near)
     far = xp.minimum(a, _END[x.dtype.itemsize])
     far = 1 - _bell(xp, far, 1) * _tail(xp, far)
-    return xp.where(a <= 0.75, near, xp.copysign(far, x))
+    return select(a <= 0.75, near, xp.copysign(far, x))
 
 
 @op(x=lambda xp, g, x: g * (-2 / math.sqrt(math.pi) * xp.exp(-x * x)), cast="float")
@@ -98,7 +99,9 @@ def erfc(xp, x):
     a = xp.minimum(xp.absolute(x), _END[x.dtype.itemsize])
     y = _bell(xp, a, 1)
     y *= _tail(xp, a)
-    return xp.where(x < 0, 2 - y, y)
+    y = xp.copysign(y, x)
+    y += 1 - xp.copysign(1.0, x)
+    return y
 
 
 @op(x=lambda xp, g, x: g * (1 / math.sqrt(2 * math.pi) * xp.exp(-0.5 * (x * x))), cast="float")
@@ -108,5 +111,5 @@ def ndtr(xp, x):
     a = xp.minimum(xp.absolute(x), math.sqrt(2) * _END[x.dtype.itemsize])
     y = _bell(xp, a, 0.5)
     y *= _tail(xp, a * math.sqrt(0.5))
-    y *= 0.5
-    return xp.where(x < 0, y, 1 - y)
+    half = xp.copysign(0.5, x)
+    return half + 0.5 - half * y

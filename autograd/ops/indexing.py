@@ -8,7 +8,11 @@ from chainrule.autograd.op import op
 from chainrule.backends import add_at
 
 
-@op(x=lambda xp, g, x_shape, index: put_region(g, index=index, shape=x_shape), view=True)
+def _add_region(buffer, g, index):
+    buffer[index] += g
+
+
+@op(x=lambda xp, g, x_shape, index: put_region(g, index=index, shape=x_shape), view=True, accumulate=_add_region)
 def getitem(xp, x, *, index):
     """x[index] for ints, slices, None and Ellipsis: a view."""
     # The Ellipsis keeps a fully indexed element an array (a view) where NumPy would hand out a scalar.
@@ -23,7 +27,11 @@ def put_region(xp, x, *, index, shape):
     return out
 
 
-@op(x=lambda xp, g, x_shape, index: scatter_into(g, index=index, shape=x_shape))
+def _add_places(buffer, g, index):
+    add_at(buffer, index, g)
+
+
+@op(x=lambda xp, g, x_shape, index: scatter_into(g, index=index, shape=x_shape), accumulate=_add_places)
 def take(xp, x, *, index):
     """x[index] with integer or bool arrays in the index: a copy. Repeated places add their gradients."""
     return x[index]

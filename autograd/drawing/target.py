@@ -132,8 +132,8 @@ def _outputs(result, function, names):
 
 def _output_name(suffix, tensor, function, names):
     if function is None:
-        known = names.of_tensor.get(id(tensor))
-        return known[0] if known else suffix.strip("[]'\"") or "output"
+        name, _ = names.of_tensor.get(id(tensor), (None, None))
+        return name or suffix.strip("[]'\"") or "output"
     name = getattr(function, "__name__", "output")
     stem = "f" if name == "<lambda>" else "output" if is_module(function) or name == "forward" else name
     return stem + suffix

@@ -1,0 +1,30 @@
+"""Choosing between elements by a mask, as fast as arithmetic.
+
+`where` branches on every element, which costs NumPy several times an addition when the mask follows no pattern, as that of
+a rectifier does; a product with the mask gives 0 * inf = NaN where an infinite gradient meets a closed gate. Here the bits of
+the elements are multiplied with the mask, as integers: exact for every value, infinities and NaNs included.
+"""
+
+from chainrule.autograd.op import op
+
+_BITS = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}
+
+
+def _bits(x):
+    return x.view(_BITS[x.dtype.itemsize])
+
+
+@op(x=lambda xp, g, mask: masked(g, mask))
+def masked(xp, x, mask):
+    """x where the bool array `mask` is true, else 0, with a gradient that is 0 there whatever comes in. x is real."""
+    return (_bits(x) * mask).view(x.dtype)
+
+
+@op(
+    a=lambda xp, g, mask: masked(g, mask),
+    b=lambda xp, g, mask: masked(g, xp.logical_not(mask)),
+)
+def select(xp, mask, a, b):
+    """a where the bool array `mask` is true, else b; a and b real, of one shape and dtype."""
+    bits = _bits(b)
+    return (bits ^ (bits ^ _bits(a)) * mask).view(b.dtype)
