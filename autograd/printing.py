@@ -45,9 +45,8 @@ def _formatter(array):
         form = "{:.4e}" if scientific else "{:.4f}"
     else:
         form = "{:.0f}." if not finite.size or numpy.abs(finite).max() < 1e8 else "{:.4e}"
-    width = max(
-        (len(form.format(one)) if numpy.isfinite(one) else len(str(one)) for one in _ends(array)), default=0
-    )
+    shown = _ends(array)
+    width = max((len(form.format(one)) for one in shown[numpy.isfinite(shown)]), default=0)
     return {"float": lambda one: (form.format(one) if numpy.isfinite(one) else str(one)).rjust(width)}
 
 

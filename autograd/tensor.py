@@ -9,7 +9,7 @@ import weakref
 
 import numpy
 
-from chainrule.backends import backend_of, dtypes, namespaces
+from chainrule.backends import backend_of, dtypes, get, namespaces
 from chainrule.backends import devices as _devices
 
 from . import late, ops
@@ -301,7 +301,7 @@ class Tensor(Methods):
     def __reduce__(self):
         if not self.is_leaf:
             raise RuntimeError("pickle: only leaf Tensors can be pickled; use .detach()")
-        return _rebuild, (type(self), self.numpy_copy(), str(self.device), self.requires_grad)
+        return _rebuild, (type(self), backend_of(self._array).to_host(self._array), str(self.device), self.requires_grad)
 
     def __deepcopy__(self, memo):
         if not self.is_leaf:
@@ -334,9 +334,7 @@ class Tensor(Methods):
 def _rebuild(cls, host, device, requires_grad):
     out = object.__new__(cls)
     where = _devices.device(device)
-    from chainrule.backends import get
-
-    out._array = get(where.type).from_host(host, where.index or 0)
+    out._array = get(where).from_host(host, where.index)
     if requires_grad:
         out._edge = LEAF
     return out

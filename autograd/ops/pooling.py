@@ -1,8 +1,8 @@
 """Pooling over any number of spatial dimensions. x is (N, C, *in), the result (N, C, *size).
 
-Max pooling reads one element of each window: its gradient is written back where that element came from, `unpool`, and the
-gradient of that is a reading again, `pool_gather`. Average pooling is linear, and its transpose an operation too. So
-derivatives of every order exist, and all of them are one of these few operations.
+Max pooling reads one element of each window: its gradient is written back to where that element came from, by `unpool`, whose
+own gradient is a reading again, `pool_gather`. Average pooling is linear, and its transpose is an operation too. So there are
+derivatives of every order, and each of them is one of these few operations.
 
 Positions are int64 indices into the flattened spatial dimensions, as in PyTorch.
 """
@@ -19,65 +19,199 @@ from .windows import along, taps, widened
     x=lambda xp, g, x, kernel, stride, padding, dilation, size: unpool(
         g,
         max_pool_index(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, size=size),
-        size=x.shape[2:],
-        distinct=_apart(kernel, stride, dilation),
+        size=tuple(x.shape[2:]),
+        distinct=all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True)),
     )
 )
 def max_pool(xp, x, *, kernel, stride, padding, dilation, size):
-    """The largest element of each window; NaN if the window holds one. (N, C, *in) -> (N, C, *size).
+    """The largest element of each window; NaN if there is one in it. (N, C, *in) -> (N, C, *size).
 
-    All arguments have an entry for each spatial dimension. padding counts places before the first element; they, and those
+    Every argument has an entry for each spatial dimension. padding counts the places before the first element; these, and those
     after the last that `size` asks for, count as -inf. Of equal elements the first gets the gradient.
     """
-    windows = zip(kernel, stride, padding, dilation, size, strict=True)
-    return _separable(xp, xp.maximum, _lowest(xp, x.dtype), x, windows)
+    return _separable(xp, xp.maximum, _lowest(xp, x.dtype), x, zip(size, kernel, stride, padding, dilation, strict=True))
 
 
 def _lowest(xp, dtype):
     return xp.iinfo(dtype).min if dtype.kind in "iu" else -float("inf")
 
 
-def _apart(kernel, stride, dilation):
-    """Whether no element lies in two windows."""
-    return all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True))
-
-
 def _separable(xp, combine, nothing, x, windows):
-    """`combine` (a ufunc) over the elements of each window, one dimension after the other.
+    """`combine` (a ufunc) over the elements of each window, along one dimension after the other.
 
-    That is k passes over ever fewer elements for each dimension, where a pass for each tap of the kernel would be their product.
+    That takes k passes for each dimension over ever fewer elements, where a pass for each tap would take their product.
     """
-    source = x
-    for axis, (kernel, stride, padding, dilation, size) in enumerate(windows, start=2):
+    for axis, (size, kernel, stride, padding, dilation) in enumerate(windows, start=2):
         before = (slice(None),) * axis
         meetings = along(x.shape[axis], 0, size, kernel, stride, padding, dilation)
-        everywhere = [reads for _, lands, reads in meetings if lands == slice(0, size)]
-        if len(everywhere) > 1:
-            y = combine(x[(*before, everywhere[0])], x[(*before, everywhere[1])])
-        elif everywhere:
-            y = x[(*before, everywhere[0])].copy()
+        full = [reads for _, lands, reads in meetings if lands == slice(0, size)][:2]
+        if len(full) == 2:
+            y = combine(*(x[(*before, reads)] for reads in full))
+        elif full:
+            y = x[(*before, full[0])].copy()
         else:
             y = xp.full((*x.shape[:axis], size, *x.shape[axis + 1 :]), nothing, dtype=x.dtype)
         for _, lands, reads in meetings:
-            if reads not in everywhere[:2]:
+            if reads not in full:
                 part = y[(*before, lands)]
                 combine(part, x[(*before, reads)], out=part)
         x = y
-    return x if x is not source else x.copy()
+    return x
 
 
 @op()
 def max_pool_index(xp, x, *, kernel, stride, padding, dilation, size):
-    """Where in the flattened spatial dimensions `max_pool` finds each window's element: the first largest, or the last NaN."""
+    """Where `max_pool` finds the element of each window: the first of the largest, the last NaN if there is one."""
+    lengths = x.shape[2:]
+    steps = tuple(math.prod(lengths[i + 1 :]) for i in range(len(lengths)))
     best = xp.full((*x.shape[:2], *size), _lowest(xp, x.dtype), dtype=x.dtype)
-    count = math.prod(kernel)
-    winner = xp.zeros(best.shape, dtype="uint8" if count < 256 else "int64")
-    meetings = taps(x.shape[2:], size, kernel, stride, padding, dilation)
-    for number, (_, lands, reads) in enumerate(meetings, start=1):
-        here = (slice(None), slice(None), *lands)
-        seen, top = x[(slice(None), slice(None), *reads)].copy(), best[here]
-        # Later taps have larger numbers, so the maximum of the numbers of all that rose above those before is the winner.
-        rose = (seen > top) | (seen != seen)
-        winner[here] = xp.maximum(winner[here], rose * winner.dtype.type(number))
+    # 1 + how far after the window's first place its winner lies. It grows from tap to tap, so a maximum keeps the last to win.
+    found = xp.zeros(best.shape, dtype="int32" if math.prod(lengths) < 2**31 else "int64")
+    for tap, lands, reads in taps(lengths, size, kernel, stride, padding, dilation):
+        seen = x[(slice(None), slice(None), *reads)].copy()
+        top, winner = best[(slice(None), slice(None), *lands)], found[(slice(None), slice(None), *lands)]
+        won = (seen > top) | (seen != seen) | (winner == 0)
+        distance = sum(t * d * step for t, d, step in zip(tap, dilation, steps, strict=True))
+        xp.maximum(winner, won * found.dtype.type(distance + 1), out=winner)
         xp.maximum(top, seen, out=top)
-    ...
+    first = -1
+    for axis, (count, s, p, step) in enumerate(zip(size, stride, padding, steps, strict=True)):
+        first = first + ((xp.arange(count) * s - p) * step).reshape(-1, *[1] * (len(size) - 1 - axis))
+    return found + first
+
+
+@op(x=lambda xp, g, index, x_shape, distinct: unpool(g, index, size=x_shape[2:], distinct=distinct))
+def pool_gather(xp, x, index, *, distinct=False):
+    """x at the positions `index`. (N, C, *in), (N, C, *out) -> (N, C, *out). distinct: no position is named twice."""
+    return x.reshape(-1)[_positions(xp, index, x.shape)].reshape(index.shape)
+
+
+@op(x=lambda xp, g, index, distinct: pool_gather(g, index, distinct=distinct))
+def unpool(xp, x, index, *, size, distinct=False):
+    """Zeros of spatial shape `size` with x added at the positions `index`. (N, C, *in), (N, C, *in) -> (N, C, *size).
+
+    distinct: no position is named twice, so that x can be written, which is faster. (If one is, its last value stays.)
+    """
+    shape = (*x.shape[:2], *size)
+    flat = xp.zeros(math.prod(shape), dtype=x.dtype)
+    positions = _positions(xp, index, shape)
+    if distinct:
+        flat[positions] = x.reshape(-1)
+    else:
+        add_at(flat, positions, x.reshape(-1))
+    return flat.reshape(shape)
+
+
+def _positions(xp, index, shape):
+    """Positions in the spatial dimensions as positions in the whole flattened array of `shape`."""
+    images = xp.arange(shape[0] * shape[1]).reshape(*shape[:2], *[1] * (index.ndim - 2))
+    return (images * math.prod(shape[2:]) + index).reshape(-1)
+
+
+@op(
+    x=lambda xp, g, x_shape, kernel, stride, padding, count_padding, divisor: avg_unpool(
+        g, kernel=kernel, stride=stride, padding=padding, count_padding=count_padding, divisor=divisor, size=x_shape[2:]
+    ),
+    cast="float",
+)
+def avg_pool(xp, x, *, kernel, stride, padding, size, count_padding=True, divisor=None):
+    """The mean of each window. (N, C, *in) -> (N, C, *size).
+
+    padding: zeros before the first element, and after the last. They are counted in the mean with `count_padding`; what `size`
+    asks for beyond them is not. divisor: what to divide by instead of the number of elements.
+    """
+    windows = list(zip(size, kernel, stride, padding, (1,) * len(size), strict=True))
+    y = _separable(xp, xp.add, 0, x.astype(widened(xp, x.dtype), copy=False), windows)
+    y /= divisor or _counts(xp, x.shape[2:], windows, count_padding, y.dtype)
+    return y.astype(x.dtype, copy=False)
+
+
+@op(
+    v=lambda xp, g, v_shape, kernel, stride, padding, count_padding, divisor: avg_pool(
+        g, kernel=kernel, stride=stride, padding=padding, size=v_shape[2:], count_padding=count_padding, divisor=divisor
+    )
+)
+def avg_unpool(xp, v, *, kernel, stride, padding, size, count_padding=True, divisor=None):
+    """The transpose of `avg_pool`: every element's share given to all places of its window. (N, C, *out) -> (N, C, *size)."""
+    windows = list(zip(v.shape[2:], kernel, stride, padding, (1,) * len(size), strict=True))
+    wide = widened(xp, v.dtype)
+    x = v.astype(wide, copy=False) / (divisor or _counts(xp, size, windows, count_padding, wide))
+    for i in reversed(range(len(size))):
+        before = (slice(None),) * (i + 2)
+        spread = xp.zeros((*x.shape[: i + 2], size[i], *x.shape[i + 3 :]), dtype=wide)
+        for _, lands, reads in along(size[i], 0, *windows[i]):
+            spread[(*before, reads)] += x[(*before, lands)]
+        x = spread
+    return x.astype(v.dtype, copy=False)
+
+
+def _counts(xp, lengths, windows, count_padding, dtype):
+    """How many elements each window has: a number if all have as many, else an array that broadcasts over the places."""
+    counts = 1
+    for axis, (length, (size, kernel, stride, padding, _)) in enumerate(zip(lengths, windows, strict=True)):
+        first, last = (-padding, length + padding) if count_padding else (0, length)
+        if first <= -padding and (size - 1) * stride - padding + kernel <= last:
+            counts = counts * kernel
+        else:
+            start = xp.arange(size) * stride - padding
+            count = xp.minimum(start + kernel, last) - xp.maximum(start, first)
+            counts = counts * count.astype(dtype).reshape(-1, *[1] * (len(lengths) - 1 - axis))
+    return counts
+
+
+@op(x=lambda xp, g, x_shape: adaptive_avg_unpool(g, size=x_shape[2:]), cast="float")
+def adaptive_avg_pool(xp, x, *, size):
+    """The means of `size` windows that cover x evenly: window i of n is elements floor(i L / n) to ceil((i + 1) L / n) - 1."""
+    y = _adaptive_sum(xp, x.astype(widened(xp, x.dtype), copy=False), size)
+    y /= _adaptive_counts(xp, x.shape[2:], size, y.dtype)
+    return y.astype(x.dtype, copy=False)
+
+
+@op(v=lambda xp, g, v_shape: adaptive_avg_pool(g, size=v_shape[2:]))
+def adaptive_avg_unpool(xp, v, *, size):
+    """The transpose of `adaptive_avg_pool`."""
+    wide = widened(xp, v.dtype)
+    shares = v.astype(wide, copy=False) / _adaptive_counts(xp, size, v.shape[2:], wide)
+    # Window i covers element j exactly if window j of the opposite pooling covers element i: the sum is its own transpose.
+    return _adaptive_sum(xp, shares, size).astype(v.dtype, copy=False)
+
+
+def _adaptive_windows(length, size):
+    return [slice(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
+
+
+def _adaptive_sum(xp, x, size):
+    """Sums over the windows of adaptive pooling, along one dimension after the other."""
+    for axis, count in enumerate(size, start=2):
+        before = (slice(None),) * axis
+        y = xp.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype=x.dtype)
+        for i, window in enumerate(_adaptive_windows(x.shape[axis], count)):
+            y[(*before, i)] = xp.sum(x[(*before, window)], axis=axis)
+        x = y
+    return x
+
+
+def _adaptive_counts(xp, lengths, size, dtype):
+    counts = xp.ones((1,) * len(size), dtype=dtype)
+    for axis, (length, n) in enumerate(zip(lengths, size, strict=True)):
+        i = xp.arange(n)
+        count = (i * length + length + n - 1) // n - i * length // n
+        counts = counts * count.astype(dtype).reshape(-1, *[1] * (len(size) - 1 - axis))
+    return counts
+
+
+@op()
+def adaptive_max_index(xp, x, *, size):
+    """Where in each window of `adaptive_avg_pool` the largest element is, the first at a tie; the first NaN if there is one."""
+    best, place = x, 0
+    for axis in reversed(range(2, x.ndim)):
+        before, step = (slice(None),) * axis, math.prod(x.shape[axis + 1 :])
+        tops, places = [], []
+        for window in _adaptive_windows(x.shape[axis], size[axis - 2]):
+            part = best[(*before, window)]
+            pick = xp.argmax(part, axis=axis, keepdims=True)
+            inner = xp.take_along_axis(place[(*before, window)], pick, axis=axis) if axis < x.ndim - 1 else 0
+            tops.append(xp.take_along_axis(part, pick, axis=axis))
+            places.append(inner + (pick + window.start) * step)
+        best, place = xp.concatenate(tops, axis=axis), xp.concatenate(places, axis=axis)
+    return place

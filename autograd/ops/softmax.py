@@ -1,15 +1,15 @@
 """Softmax and cross-entropy, each one fused forward and one fused backward.
 
-The largest element is subtracted before exponentials are taken (and its effect cancels), so no argument overflows. The
-softmax is its own derivative's only ingredient: its outputs are all that is kept.
+The largest element is subtracted before exponentials are taken (its effect cancels), so no argument overflows. The
+softmax is the only thing its own derivative needs: outputs are all that is kept.
 """
 
-import math
+from typing import Any, NamedTuple
 
 from chainrule.autograd.op import op
 
 from .blocks import in_float32, wide
-from .selection import masked
+from .indexing import take
 
 
 def _exponentials(xp, x, axis):
@@ -46,100 +46,93 @@ def log_softmax(xp, x, *, axis):
     return y
 
 
-def at_class(xp, target, classes):
-    """The index that reads element `target[n, i, ...]` of axis 1: (N, d...) integers, into (N, C, d...).
+class Targets(NamedTuple):
+    """The distribution q that a prediction is compared with, where it is made of class numbers, in raw arrays.
 
-    A class that is out of range is read as the nearest one: what comes of it must be masked.
+    q[n, c] = weight[n] * [c is the class of sample n] + kept[n] * share[c]
+
+    index: reads the element of the true class of every sample out of (N, C, d...).
+    weight: one number per sample, (N, d...), or None for 1.
+    share: what label smoothing gives to each class, (1, C, 1...), or None for 0.
+    kept: 0 for samples that are ignored, else 1, (N, d...), or None for 1.
     """
-    grid = []
-    for dim, length in enumerate(target.shape):
-        shape = [1] * target.ndim
-        shape[dim] = length
-        grid.append(xp.arange(length).reshape(shape))
-    return (grid[0], xp.clip(target, 0, classes - 1), *grid[1:])
+
+    index: tuple
+    weight: Any = None
+    share: Any = None
+    kept: Any = None
+
+    def total(self):
+        """sum_c q[n, c]: one number per sample, or one for all."""
+        total = 1 if self.weight is None else self.weight
+        if self.share is None:
+            return total
+        smooth = self.share.sum()
+        return total + (smooth if self.kept is None else self.kept * smooth)
+
+    def expectation(self, xp, x):
+        """sum_c q[n, c] x[n, c] for arrays and Tensors, 0 for an ignored sample whatever its x."""
+        y = take(x, index=self.index)
+        if self.weight is not None:
+            y = xp.where(self.weight == 0, 0, y * self.weight)
+        if self.share is not None:
+            smooth = xp.sum(x * self.share, axis=1)
+            y = y + (smooth if self.kept is None else xp.where(self.kept == 0, 0, smooth))
+        return y
+
+    def subtract_from(self, xp, y, g):
+        """y -= g[n] q[n, c], in the raw array y."""
+        if self.share is not None:
+            spread = g if self.kept is None else g * self.kept
+            y -= xp.expand_dims(spread, axis=1) * self.share
+        y[self.index] -= g if self.weight is None else g * self.weight
 
 
-# Cross-entropy with the class numbers `target`. The target distribution of a sample is
-#     q[c] = weight * [c == target] + kept * share[c],
-# with weight and kept one number per sample (kept: 0 for the ignored) and share one per class (label smoothing); a missing
-# weight or kept is 1, a missing share 0. The loss is sum_c q[c] * -log p[c], its gradient p * sum(q) - q.
-
-
-def _along_classes(share, ndim):
-    return share.reshape((1, -1) + (1,) * (ndim - 2))
-
-
-def _total(xp, weight, share, kept):
-    """sum_c q[c] for each sample; a number if it is the same for all."""
-    total = 1 if weight is None else weight
-    if share is not None:
-        smooth = xp.sum(share)
-        total = total + (smooth if kept is None else kept * smooth)
-    return total
-
-
-def _less_target(xp, y, g, target, weight, share, kept):
-    """y - g * q, in y's own memory."""
-    if share is not None:
-        spread = g if kept is None else g * kept
-        y -= xp.expand_dims(spread, axis=1) * _along_classes(share, y.ndim)
-    y[at_class(xp, target, y.shape[1])] -= g if weight is None else g * weight
-    return y
-
-
-def _cross_entropy_rule(xp, g, p, x_dtype, target, weight, share, kept):
+def _cross_entropy_rule(xp, g, p, q):
     g, gp = g
-    gx = None
-    if g is not None:
-        gx = cross_entropy_input(p, g, target=target, weight=weight, share=share, kept=kept)
-    if gp is not None:
-        through_p = _softmax_rule(xp, gp, p, 1)
-        gx = through_p if gx is None else gx + through_p
-    return gx
+    if gp is None:
+        return cross_entropy_input(p, g, q=q)
+    through_p = _softmax_rule(xp, gp, p, 1)
+    return through_p if g is None else through_p + cross_entropy_input(p, g, q=q)
 
 
 @op(x=_cross_entropy_rule, outputs=("y", "p"), cast="float")
-def cross_entropy(xp, x, *, target, weight=None, share=None, kept=None):
-    """The loss of each sample from its logits, and the softmax of the logits. (N, C, d...) -> (N, d...), (N, C, d...)."""
+def cross_entropy(xp, x, *, q):
+    """-sum_c q[c] log p[c] of each sample, with p the softmax of its logits x: the loss, and p.
+
+    q: Targets. (N, C, d...) -> (N, d...), (N, C, d...).
+    """
     dtype, x = x.dtype, wide(x)
     if not x.size:
-        return xp.zeros(target.shape, dtype=dtype), x.copy()
+        return xp.zeros((x.shape[0], *x.shape[2:]), dtype=dtype), x.copy()
     z, p, total = _exponentials(xp, x, 1)
     p /= total
-    hit = z[at_class(xp, target, x.shape[1])]
-    if weight is not None:
-        hit = xp.where(weight == 0, 0, hit * weight)
-    y = xp.log(xp.squeeze(total, axis=1)) * _total(xp, weight, share, kept) - hit
-    if share is not None:
-        smooth = xp.sum(z * _along_classes(share, z.ndim), axis=1)
-        y -= smooth if kept is None else xp.where(kept == 0, 0, smooth)
-    return y.astype(dtype), p
+    y = xp.log(xp.squeeze(total, axis=1)) * q.total()
+    y -= q.expectation(xp, z)
+    return y.astype(dtype, copy=False), p
 
 
-def _cross_entropy_input_rule(xp, g, needs, p, incoming, target, weight, share, kept):
-    total = _total(xp, weight, share, kept)
-    gp = g * xp.expand_dims(incoming * total, axis=1) if needs[0] else None
-    gi = None
-    if needs[1]:
-        gi = xp.sum(g * p, axis=1) * total - _expected(xp, g, target, weight, share, kept)
+def _cross_entropy_input_rule(xp, g, needs, p, incoming, q):
+    gp = g * xp.expand_dims(incoming * q.total(), axis=1) if needs[0] else None
+    gi = xp.sum(g * p, axis=1) * q.total() - q.expectation(xp, g) if needs[1] else None
     return gp, gi
 
 
-def _expected(xp, g, target, weight, share, kept):
-    """sum_c g[c] q[c] for each sample."""
-    raw = target.__class__
-    found = g[at_class(_namespace(raw), target, g.shape[1])]
-    if weight is not None:
-        found = found * weight
-    if share is not None:
-        smooth = xp.sum(g * _along_classes(share, g.ndim), axis=1)
-        found = found + (smooth if kept is None else smooth * kept)
-    return found
-
-
 @op(joint=_cross_entropy_input_rule)
-def cross_entropy_input(xp, p, incoming, *, target, weight=None, share=None, kept=None):
+def cross_entropy_input(xp, p, incoming, *, q):
     """incoming * (p * sum(q) - q): the gradient of cross-entropy for the logits. (N, C, d...), (N, d...) -> (N, C, d...)."""
-    incoming = incoming.astype(p.dtype)
-    y = p * xp.expand_dims(incoming * _total(xp, weight, share, kept), axis=1)
-    return _less_target(xp, y, incoming, target, weight, share, kept) if y.size else y
+    incoming = incoming.astype(p.dtype, copy=False)
+    y = p * xp.expand_dims(incoming * q.total(), axis=1)
+    if y.size:
+        q.subtract_from(xp, y, incoming)
+    return y
+
+
+@op(
+    logp=lambda xp, g, q, axis: -xp.expand_dims(g, axis=axis) * q,
+    q=lambda xp, g, logp, axis: -xp.expand_dims(g, axis=axis) * logp,
+    cast="promote",
+)
+def expected_loss(xp, logp, q, *, axis):
+    """-sum q log p along `axis`, where q = 0 makes a 0 of any log p. (*), (*) -> (*) without the axis."""
+    return -xp.sum(xp.where(q == 0, 0, q * logp), axis=axis)
