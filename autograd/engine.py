@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import numpy
 
-from . import late
+from . import anomaly, late
 from .graph import Node, Slot
 from .modes import local
 
@@ -99,6 +99,7 @@ class _Pass:
         self.needed = needed
         self.targets = () if targets is None else targets
         self.retain = retain
+        self.anomaly = local.state.anomaly
         self.create = create
         self.buffers = {}
         self.owned = set()
@@ -106,7 +107,7 @@ class _Pass:
 
     def run(self, roots):
         counts, buffers, owned, create = self.counts, self.buffers, self.owned, self.create
-        keep, plain = self.retain, self.needed is None
+        keep, plain = self.retain, self.needed is None and not self.anomaly
         for edge, g in roots:
             if edge in counts:
                 self.deliver(edge, g)
@@ -177,6 +178,8 @@ class _Pass:
             self.put_in_place(node, g)
             return edges, (None,)
         grads = node.gradients(g, edges, self.create, self.retain)
+        if self.anomaly:
+            anomaly.check(node, grads)
         if node.hooks is not None:
             for hook in tuple(node.hooks.post.values()):
                 changed = hook(self.wrap_all(grads), self.wrap_all(g if isinstance(g, list) else [g]))

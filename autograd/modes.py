@@ -6,6 +6,7 @@ owns `run`: array code of an operation is called as `state.run(forward, ...)`, i
 silently as they do in PyTorch, at 30 ns a call, and the caller's own `np.errstate` is never touched.
 """
 
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -18,7 +19,7 @@ class ThreadState:
     """The switches of one thread: `grad`, `inference`; `on_record`, called with every recorded node and its output; and
     `modules`, the names of the modules whose forward is running."""
 
-    __slots__ = ("grad", "inference", "modules", "on_record", "run")
+    __slots__ = ("anomaly", "grad", "inference", "modules", "no_saved_hooks", "on_record", "run")
 
     def __init__(self):
         quiet = contextvars.Context()
@@ -26,8 +27,10 @@ class ThreadState:
         self.run = quiet.run
         self.grad = True
         self.inference = False
+        self.anomaly = False
         self.on_record = None
         self.modules = []
+        self.no_saved_hooks = None
 
 
 class _Local(threading.local):
@@ -151,6 +154,23 @@ class inference_mode(_Mode):
             state.grad, state.inference = False, True
         else:
             state.inference = False
+
+
+@contextlib.contextmanager
+def recording(callback):
+    """Inside, `callback(node, output)` is called for every operation this thread records; outer callbacks still are."""
+    state = local.state
+    before = state.on_record
+
+    def both(node, output):
+        before(node, output)
+        callback(node, output)
+
+    state.on_record = callback if before is None else both
+    try:
+        yield
+    finally:
+        state.on_record = before
 
 
 def is_grad_enabled():

@@ -17,37 +17,87 @@ def _count(shape, axes):
     return count
 
 
-def _mean(xp, x, axes):
-    return xp.mean(x, axis=axes, keepdims=True)
+@op(a=lambda xp, g, b: g * b, b=lambda xp, g, a: g * a)
+def inner(xp, a, b, *, axes):
+    """Sum of a * b over `axes`, which stay with length 1; a and b of one shape. The product is never written down."""
+    letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
+    kept = "".join(letter for axis, letter in enumerate(letters) if axis not in axes)
+    return xp.einsum(f"{letters},{letters}->{kept}", a, b).reshape(_kept(a.shape, axes))
 
 
-def _affine_gradients(xp, needs, g, xhat, weight_shape, bias_shape):
-    """Gradients of a scale and a shift, in their own shapes: the incoming one itself may be in other hands."""
-    return (
-        sum_to(g * xhat, shape=weight_shape) if needs[1] else None,
-        sum_to(g, shape=bias_shape) if needs[2] else None,
-    )
+def _kept(shape, axes):
+    return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
+
+
+@op(
+    x=lambda xp, g, scale: g * scale,
+    shift=lambda xp, g, scale: -g * scale,
+    scale=lambda xp, g, x, shift: g * (x - shift),
+)
+def shift_and_scale(xp, x, shift, scale):
+    """(x - shift) * scale, all of one dtype; shift and scale broadcast to x."""
+    y = x - shift
+    y *= scale
+    return y
+
+
+@op(
+    x=lambda xp, g, weight: g * weight,
+    weight=lambda xp, g, x: g * x,
+    bias=lambda xp, g: g,
+)
+def scale_and_shift(xp, x, weight, bias):
+    """x * weight + bias, all of one dtype; weight and bias broadcast to x."""
+    y = x * weight
+    y += bias
+    return y
+
+
+def _broadcast_axes(weight_shape, ndim):
+    """The axes along which a weight of this shape is one number, in an array of ndim dimensions."""
+    missing = ndim - len(weight_shape)
+    return tuple(axis for axis in range(ndim) if axis < missing or weight_shape[axis - missing] == 1)
+
+
+def _scaled_gradients(xp, needs, g, xhat, weight, weight_shape, bias_shape, axes):
+    """What is common to all norms y = xhat * weight + bias.
+
+    Returns the gradient of xhat up to a factor, that factor, its inner product with xhat over `axes`, and the gradients of
+    weight and bias. The factor is the weight, where it is one number for all that is summed over: then the gradient need
+    not be multiplied by it, and the inner product is the weight's gradient too.
+    """
+    gw = gb = None
+    if weight is None or set(axes) <= set(_broadcast_axes(weight_shape, g.ndim)):
+        gxhat, factor = g, weight
+    else:
+        gxhat, factor = g * weight, None
+    product = inner(gxhat, xhat, axes=axes)
+    if needs[1]:
+        gw = product if gxhat is g else inner(g, xhat, axes=_broadcast_axes(weight_shape, g.ndim))
+        gw = sum_to(gw, shape=weight_shape)
+    if needs[2]:
+        gb = sum_to(xp.sum(g, axis=_broadcast_axes(bias_shape, g.ndim), keepdims=True), shape=bias_shape)
+    return gxhat, factor, product, gw, gb
 
 
 def _standardize_rule(xp, g, needs, x, weight, mean, var, weight_shape, bias_shape, axes, eps):
     g, gmean, gvar = g
     gx = gw = gb = None
-    centred = x - mean
+    count = _count(x.shape, axes)
+    rstd = 1 / xp.sqrt(var + eps)
     if g is not None:
-        rstd = 1 / xp.sqrt(var + eps)
-        xhat = centred * rstd
-        gw, gb = _affine_gradients(xp, needs, g, xhat, weight_shape, bias_shape)
+        xhat = shift_and_scale(x, mean, rstd)
+        gxhat, factor, product, gw, gb = _scaled_gradients(xp, needs, g, xhat, weight, weight_shape, bias_shape, axes)
         if needs[0]:
-            gxhat = g if weight is None else g * weight
-            gx = (gxhat - _mean(xp, gxhat, axes) - xhat * _mean(xp, gxhat * xhat, axes)) * rstd
-    if needs[0]:
-        count = _count(x.shape, axes)
-        if gmean is not None:
-            part = xp.broadcast_to(gmean / count, shape=tuple(x.shape))
-            gx = part if gx is None else gx + part
-        if gvar is not None:
-            part = gvar * (2 / count) * centred
-            gx = part if gx is None else gx + part
+            scale = rstd if factor is None else rstd * factor
+            centre = xp.sum(gxhat, axis=axes, keepdims=True) * (scale / -count)
+            gx = scale_and_shift(xhat, product * (scale / -count), centre) + gxhat * scale
+    if needs[0] and gmean is not None:
+        part = xp.broadcast_to(gmean / count, shape=tuple(x.shape))
+        gx = part if gx is None else gx + part
+    if needs[0] and gvar is not None:
+        part = (x - mean) * (gvar * (2 / count))
+        gx = part if gx is None else gx + part
     return gx, gw, gb
 
 
@@ -61,7 +111,7 @@ def standardize(xp, x, weight, bias, *, axes, eps):
     dtype, x = x.dtype, wide(x)
     mean = xp.mean(x, axis=axes, keepdims=True) if x.size else xp.zeros(_kept(x.shape, axes), dtype=x.dtype)
     y = x - mean
-    var = xp.mean(xp.square(y), axis=axes, keepdims=True) if x.size else xp.zeros_like(mean)
+    var = inner(y, y, axes=axes) / max(_count(x.shape, axes), 1)
     rstd = 1 / xp.sqrt(var + eps)
     if weight is None:
         y *= rstd
@@ -75,22 +125,21 @@ def standardize(xp, x, weight, bias, *, axes, eps):
     return y.astype(dtype, copy=False), mean, var
 
 
-def _kept(shape, axes):
-    return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
-
-
 def _rms_rule(xp, g, needs, x, weight, square, weight_shape, axes, eps):
     g, gsquare = g
     gx = gw = None
+    count = _count(x.shape, axes)
     if g is not None:
         scale = 1 / xp.sqrt(square + eps)
         xhat = x * scale
-        gw = sum_to(g * xhat, shape=weight_shape) if needs[1] else None
+        gxhat, factor, product, gw, _ = _scaled_gradients(
+            xp, (*needs, False), g, xhat, weight, weight_shape, None, axes
+        )
         if needs[0]:
-            gxhat = g if weight is None else g * weight
-            gx = (gxhat - xhat * _mean(xp, gxhat * xhat, axes)) * scale
+            scale = scale if factor is None else scale * factor
+            gx = xhat * (product * (scale / -count)) + gxhat * scale
     if needs[0] and gsquare is not None:
-        part = gsquare * (2 / _count(x.shape, axes)) * x
+        part = x * (gsquare * (2 / count))
         gx = part if gx is None else gx + part
     return gx, gw
 
@@ -102,21 +151,8 @@ def rms_standardize(xp, x, weight, *, axes, eps):
     Zhang and Sennrich 2019, "Root mean square layer normalization". weight broadcasts to x, or is None.
     """
     dtype, x = x.dtype, wide(x)
-    square = xp.mean(xp.square(x), axis=axes, keepdims=True) if x.size else xp.zeros(_kept(x.shape, axes), dtype=x.dtype)
+    square = inner(x, x, axes=axes) / max(_count(x.shape, axes), 1)
     y = x * (1 / xp.sqrt(square + eps))
     if weight is not None:
         y *= weight
     return y.astype(dtype, copy=False), square
-
-
-@op(
-    x=lambda xp, g, weight: g * weight,
-    weight=lambda xp, g, x: g * x,
-    bias=lambda xp, g: g,
-    cast="promote",
-)
-def scale_and_shift(xp, x, weight, bias):
-    """x * weight + bias; weight and bias broadcast to x."""
-    y = x * weight
-    y += bias
-    return y

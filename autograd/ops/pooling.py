@@ -12,7 +12,7 @@ import math
 from chainrule.autograd.op import op
 from chainrule.backends import add_at
 
-from .windows import along, taps, widened
+from .windows import along, pieces, scratch_bytes, taps, widened
 
 
 @op(
@@ -61,23 +61,39 @@ def _separable(xp, combine, nothing, x, windows):
 
 @op()
 def max_pool_index(xp, x, *, kernel, stride, padding, dilation, size):
-    """Where `max_pool` finds the element of each window: the first of the largest, the last NaN if there is one."""
-    lengths = x.shape[2:]
-    steps = tuple(math.prod(lengths[i + 1 :]) for i in range(len(lengths)))
-    best = xp.full((*x.shape[:2], *size), _lowest(xp, x.dtype), dtype=x.dtype)
-    # 1 + how far after the window's first place its winner lies. It grows from tap to tap, so a maximum keeps the last to win.
-    found = xp.zeros(best.shape, dtype="int32" if math.prod(lengths) < 2**31 else "int64")
-    for tap, lands, reads in taps(lengths, size, kernel, stride, padding, dilation):
-        seen = x[(slice(None), slice(None), *reads)].copy()
-        top, winner = best[(slice(None), slice(None), *lands)], found[(slice(None), slice(None), *lands)]
-        won = (seen > top) | (seen != seen) | (winner == 0)
-        distance = sum(t * d * step for t, d, step in zip(tap, dilation, steps, strict=True))
-        xp.maximum(winner, won * found.dtype.type(distance + 1), out=winner)
-        xp.maximum(top, seen, out=top)
+    """Where `max_pool` finds the element of each window: the first of the largest, the last NaN if there is one.
+
+    Each window must meet at least one element.
+    """
+    steps = [math.prod(x.shape[axis + 1 :]) for axis in range(2, x.ndim)]
+    meetings = taps(x.shape[2:], size, kernel, stride, padding, dilation)
+    far = [1 + sum(t * d * step for t, d, step in zip(tap, dilation, steps, strict=True)) for tap, _, _ in meetings]
     first = -1
     for axis, (count, s, p, step) in enumerate(zip(size, stride, padding, steps, strict=True)):
-        first = first + ((xp.arange(count) * s - p) * step).reshape(-1, *[1] * (len(size) - 1 - axis))
-    return found + first
+        first = first + _along_axis(xp.arange(count) * s - p, axis, len(size)) * step
+    index = xp.empty((*x.shape[:2], *size), dtype="int64")
+    for samples, _ in pieces(x.shape[0], 1, x.itemsize * math.prod(x.shape[1:]), scratch_bytes(x)):
+        index[samples] = _winners(xp, x[samples], size, meetings, far) + first
+    return index
+
+
+def _winners(xp, x, size, meetings, far):
+    """The number from `far` of the tap that wins each window."""
+    best = xp.full((*x.shape[:2], *size), _lowest(xp, x.dtype), dtype=x.dtype)
+    winners = xp.zeros(best.shape, dtype="int32" if max(far, default=0) < 2**31 else "int64")
+    for (_, lands, reads), distance in zip(meetings, far, strict=True):
+        here = (slice(None), slice(None), *lands)
+        seen, top, winner = x[(slice(None), slice(None), *reads)].copy(), best[here], winners[here]
+        won = (seen > top) | (seen != seen) | (winner == 0)
+        # Among the places that a window meets, the distances grow from tap to tap: the largest is that of the last to win.
+        xp.maximum(winner, won * winners.dtype.type(distance), out=winner)
+        xp.maximum(top, seen, out=top)
+    return winners
+
+
+def _along_axis(values, axis, ndim):
+    """A 1-d array laid along one of `ndim` axes, to be broadcast over the others."""
+    return values.reshape(-1, *[1] * (ndim - 1 - axis))
 
 
 @op(x=lambda xp, g, index, x_shape, distinct: unpool(g, index, size=x_shape[2:], distinct=distinct))
@@ -155,7 +171,7 @@ def _counts(xp, lengths, windows, count_padding, dtype):
         else:
             start = xp.arange(size) * stride - padding
             count = xp.minimum(start + kernel, last) - xp.maximum(start, first)
-            counts = counts * count.astype(dtype).reshape(-1, *[1] * (len(lengths) - 1 - axis))
+            counts = counts * _along_axis(count.astype(dtype), axis, len(lengths))
     return counts
 
 
@@ -196,7 +212,7 @@ def _adaptive_counts(xp, lengths, size, dtype):
     for axis, (length, n) in enumerate(zip(lengths, size, strict=True)):
         i = xp.arange(n)
         count = (i * length + length + n - 1) // n - i * length // n
-        counts = counts * count.astype(dtype).reshape(-1, *[1] * (len(size) - 1 - axis))
+        counts = counts * _along_axis(count.astype(dtype), axis, len(size))
     return counts
 
 

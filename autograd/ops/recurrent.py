@@ -4,14 +4,18 @@ The input's share of the pre-activations, W_ih x + b, is computed for all steps 
 as `gx`; only the part that cannot be done at once, W_hh h[t-1], is left to the loop. What the rules need of the forward
 pass is given out as further outputs (the gates), so that the rules are expressed through it.
 
-Each rule computes its coefficients for all steps at once and hands the recurrence itself to `recurrence.py`, where
-also the layout of the rows is explained: `sizes[t]` sequences at step t, R = sum(sizes) rows of `gx`, and states with the
-sizes[0] rows of the initial state in front. Gates are in PyTorch's order.
+Each rule computes the slopes, the coefficients of the linear recurrence, for all steps at once and hands the recurrence itself
+to `recurrence.py`. There the layout of the rows is explained: `sizes[t]` sequences at step t, R = sum(sizes) rows of `gx`, and
+states with the sizes[0] rows of the initial state in front. Gates are in PyTorch's order.
 """
 
 from chainrule.autograd.op import op
+from chainrule.backends import cpu
 
+from .blocks import PIECE
 from .recurrence import (
+    by_gate,
+    gate_weights,
     memory_recurrence_transpose,
     previous,
     state_recurrence_transpose,
@@ -21,11 +25,6 @@ from .recurrence import (
 from .shape import astype
 
 
-def _columns(x, hidden):
-    """(R, G*H) as G blocks (R, H)."""
-    return [x[:, start : start + hidden] for start in range(0, x.shape[1], hidden)]
-
-
 def _states(xp, initial, gx):
     """Room for the states of every step, the initial one in front."""
     states = xp.empty((initial.shape[0] + gx.shape[0], initial.shape[1]), dtype=gx.dtype)
@@ -33,23 +32,32 @@ def _states(xp, initial, gx):
     return states
 
 
-def _scales(xp, kinds, hidden, dtype):
-    """The row of factors (..., H) by which `_activate` makes a "tanh" or a "sigmoid" of each block of columns."""
-    return xp.concatenate([xp.full(hidden, 1.0 if kind == "tanh" else 0.5, dtype=dtype) for kind in kinds])
+def _activate(xp, a, scale, shift):
+    """scale tanh(scale a) + shift, in place: tanh where they are 1 and 0, and where both are 1/2 the sigmoid.
 
-
-def _activate(xp, a, scale):
-    """All gates at once, in place: sigmoid(a) = 1/2 + 1/2 tanh(a/2), exact to the rounding of 1; tanh(a) where scale is 1."""
+    So one chain of array operations serves all gates. A sigmoid near 0 is exact to the rounding of 1, not of itself.
+    """
     a *= scale
     xp.tanh(a, out=a)
     a *= scale
-    a += 1 - scale
+    a += shift
+
+
+def _pieces(xp, x):
+    """Slices of rows that fit the cache together with what is computed from them; on a GPU, all rows at once."""
+    step = max(1, PIECE // 2 // max(1, x.shape[1])) if xp is cpu.xp else max(1, x.shape[0])
+    return [slice(start, start + step) for start in range(0, x.shape[0], step)]
+
+
+def _present(g):
+    """Gradients of several outputs, with 0 for those that got none."""
+    return [0 if one is None else one for one in g]
 
 
 def _rnn_rule(xp, g, needs, w_hh, h, sizes, nonlinearity):
     y = h[sizes[0] :]
     slope = 1 - y * y if nonlinearity == "tanh" else astype(y > 0, dtype=y.dtype)
-    u_h, u_a = state_recurrence_transpose(g, None, slope, None, w_hh, sizes=sizes)
+    u_h, u_a = state_recurrence_transpose(g, None, None, w_hh, slope, sizes=sizes)
     return u_a, weight_gradient(xp, u_a, h, sizes) if needs[1] else None, u_h[: sizes[0]]
 
 
@@ -71,16 +79,48 @@ def rnn(xp, gx, w_hh, h0, *, sizes, nonlinearity="tanh"):
     return h
 
 
+def _lstm_slopes_rule(xp, g, needs, gates, before, after):
+    g_i, g_f, g_z, g_o, g_tilt = _present(g)
+    i, f, z, o = (gates[k] for k in range(4))
+    tanh_c = xp.tanh(after)
+    dz, dc = 1 - z * z, 1 - tanh_c * tanh_c
+    parts = (
+        g_i * z * (1 - 2 * i) + g_z * dz,
+        g_f * before * (1 - 2 * f),
+        g_i * (i * (1 - i)) - g_z * (2 * z * i),
+        g_o * tanh_c * (1 - 2 * o) + g_tilt * dc,
+    )
+    return (
+        xp.stack(list(parts), axis=0) if needs[0] else None,
+        g_f * (f * (1 - f)) if needs[1] else None,
+        (g_o * (o * (1 - o)) - g_tilt * (2 * o * tanh_c)) * dc if needs[2] else None,
+    )
+
+
+@op(joint=_lstm_slopes_rule, outputs=("i", "f", "g", "o", "tilt"))
+def lstm_slopes(xp, gates, before, after):
+    """dc/d(pre-activation of i, f, g), dh/d(pre-activation of o) and dh/dc. gates (4, R, H), c before and after the step (R, H)."""
+    slopes = xp.empty((5, *before.shape), dtype=gates.dtype)
+    for rows in _pieces(xp, before):
+        i, f, z, o = (gates[k, rows] for k in range(4))
+        tanh_c = xp.tanh(after[rows])
+        slopes[0, rows] = i * (1 - i) * z
+        slopes[1, rows] = f * (1 - f) * before[rows]
+        slopes[2, rows] = (1 - z * z) * i
+        slopes[3, rows] = o * (1 - o) * tanh_c
+        slopes[4, rows] = o * (1 - tanh_c * tanh_c)
+    return tuple(slopes[k] for k in range(5))
+
+
 def _lstm_rule(xp, g, needs, w_hh, h, c, gates, sizes):
     g_h, g_c, g_gates = g
-    hidden, first = w_hh.shape[1], sizes[0]
-    i, f, z, o = _columns(gates, hidden)
-    di, df, dz, do = i * (1 - i), f * (1 - f), 1 - z * z, o * (1 - o)
-    tanh_c = xp.tanh(c[first:])
-    slope = xp.concatenate([di * z, df * previous(xp, c, sizes), dz * i, do * tanh_c], axis=1)
-    tilt = o * (1 - tanh_c * tanh_c)
-    direct = None if g_gates is None else g_gates * xp.concatenate([di, df, dz, do], axis=1)
-    u_h, u_c, u_a = memory_recurrence_transpose(g_h, g_c, direct, slope, f, tilt, w_hh, sizes=sizes)
+    first = sizes[0]
+    *slopes, tilt = lstm_slopes(gates, previous(xp, c, sizes), c[first:])
+    direct = None
+    if g_gates is not None:
+        inner = [gates[k] * (1 - gates[k]) if k != 2 else 1 - gates[k] * gates[k] for k in range(4)]
+        direct = xp.concatenate([g_gates[k] * inner[k] for k in range(4)], axis=1)
+    u_h, u_c, u_a = memory_recurrence_transpose(g_h, g_c, direct, gates[1], tilt, w_hh, *slopes, sizes=sizes)
     return u_a, weight_gradient(xp, u_a, h, sizes) if needs[1] else None, u_h[:first], u_c[:first]
 
 
@@ -89,42 +129,69 @@ def lstm(xp, gx, w_hh, h0, c0, *, sizes):
     """Long short-term memory (Hochreiter & Schmidhuber 1997), with the forget gate of Gers et al. 2000.
 
     (i, f, g, o) = (sigmoid, sigmoid, tanh, sigmoid)(gx[t] + W_hh h[t-1]), c[t] = f c[t-1] + i g, h[t] = o tanh(c[t]).
-    gx (R, 4H), w_hh (4H, H), h0 and c0 (sizes[0], H) -> h and c (sizes[0] + R, H), which start with h0 and c0, gates (R, 4H).
+    gx (R, 4H), w_hh (4H, H), h0 and c0 (sizes[0], H) -> h and c (sizes[0] + R, H), which start with h0 and c0, gates (4, R, H).
     """
-    hidden, w_t = w_hh.shape[1], xp.ascontiguousarray(w_hh.T)
-    scale = _scales(xp, ("sigmoid", "sigmoid", "tanh", "sigmoid"), hidden, gx.dtype)
-    h, c, gates = _states(xp, h0, gx), _states(xp, c0, gx), xp.empty(gx.shape, dtype=gx.dtype)
+    hidden, w = w_hh.shape[1], gate_weights(xp, w_hh)
+    given, gates = by_gate(gx, hidden), xp.empty((4, gx.shape[0], hidden), dtype=gx.dtype)
+    scale = xp.full((4, 1, 1), 0.5, dtype=gx.dtype)
+    scale[2] = 1
+    shift = 1 - scale
+    h, c = _states(xp, h0, gx), _states(xp, c0, gx)
     for rows, read, write in steps(sizes):
-        a = gates[rows]
-        xp.matmul(h[read], w_t, out=a)
-        a += gx[rows]
-        _activate(xp, a, scale)
-        i, f, z, o = _columns(a, hidden)
-        new = c[write]
-        xp.multiply(f, c[read], out=new)
-        new += i * z
-        xp.multiply(o, xp.tanh(new), out=h[write])
+        a, new = gates[:, rows], c[write]
+        xp.matmul(h[read], w, out=a)
+        a += given[:, rows]
+        _activate(xp, a, scale, shift)
+        xp.multiply(a[1], c[read], out=new)
+        new += a[0] * a[2]
+        xp.multiply(a[3], xp.tanh(new), out=h[write])
     return h, c, gates
+
+
+def _gru_slopes_rule(xp, g, needs, gates, before):
+    g_r, g_z, g_q, g_n = _present(g)
+    r, z, n, q = (gates[k] for k in range(4))
+    dr, dz, dn = r * (1 - r), z * (1 - z), 1 - n * n
+    to_n = (1 - z) * dn
+    g_n = g_n + g_q * r + g_r * (dr * q)
+    parts = (
+        g_q * to_n + g_r * (q * to_n) * (1 - 2 * r),
+        g_z * (before - n) * (1 - 2 * z) - g_n * dn,
+        -g_z * dz - g_n * (2 * n * (1 - z)),
+        g_r * (dr * to_n),
+    )
+    return xp.stack(list(parts), axis=0) if needs[0] else None, g_z * dz if needs[1] else None
+
+
+@op(joint=_gru_slopes_rule, outputs=("r", "z", "q", "n"))
+def gru_slopes(xp, gates, before):
+    """dh/d(pre-activation of r, z), dh/dq and dh/d(pre-activation of n). gates r, z, n, q (4, R, H), h before the step (R, H)."""
+    slopes = xp.empty((4, *before.shape), dtype=gates.dtype)
+    for rows in _pieces(xp, before):
+        r, z, n, q = (gates[k, rows] for k in range(4))
+        to_n = (1 - z) * (1 - n * n)
+        slopes[0, rows] = r * (1 - r) * q * to_n
+        slopes[1, rows] = z * (1 - z) * (before[rows] - n)
+        slopes[2, rows] = r * to_n
+        slopes[3, rows] = to_n
+    return tuple(slopes[k] for k in range(4))
 
 
 def _gru_rule(xp, g, needs, w_hh, h, gates, sizes):
     g_h, g_gates = g
-    hidden, first = w_hh.shape[1], sizes[0]
-    r, z, n, q = _columns(gates, hidden)
-    dr, dz, dn = r * (1 - r), z * (1 - z), 1 - n * n
-    h_before = previous(xp, h, sizes)
-    to_n = (1 - z) * dn  # the change of h with the pre-activation of n
-    slope = xp.concatenate([dr * (q * to_n), dz * (h_before - n), r * to_n], axis=1)
+    first = sizes[0]
+    *slopes, to_n = gru_slopes(gates, previous(xp, h, sizes))
     direct = None
     if g_gates is not None:
-        g_r, g_z, g_n, g_q = _columns(g_gates, hidden)
-        g_n = g_n * dn
-        direct = xp.concatenate([dr * (g_r + q * g_n), dz * g_z, r * g_n + g_q], axis=1)
-    u_h, u_a = state_recurrence_transpose(g_h, direct, slope, z, w_hh, sizes=sizes)
+        r, z, n, q = (gates[k] for k in range(4))
+        g_n = g_gates[2] * (1 - n * n)
+        g_r, g_z = (g_gates[0] + q * g_n) * (r * (1 - r)), g_gates[1] * (z * (1 - z))
+        direct = xp.concatenate([g_r, g_z, r * g_n + g_gates[3]], axis=1)
+    u_h, u_a = state_recurrence_transpose(g_h, direct, gates[1], w_hh, *slopes, sizes=sizes)
     # r multiplies W_hn h + b_hn only: the input's own share of n's pre-activation does not have the factor r.
     u_n = u_h[first:] * to_n if g_gates is None else u_h[first:] * to_n + g_n
     return (
-        xp.concatenate([u_a[:, : 2 * hidden], u_n], axis=1) if needs[0] else None,
+        xp.concatenate([u_a[:, : -u_n.shape[1]], u_n], axis=1) if needs[0] else None,
         weight_gradient(xp, u_a, h, sizes) if needs[1] else None,
         u_h[:first],
         xp.sum(u_a, axis=0) if needs[3] else None,
@@ -136,24 +203,23 @@ def gru(xp, gx, w_hh, h0, b_hh, *, sizes):
     """Gated recurrent unit (Cho et al. 2014), with the reset gate after the matrix product, as in PyTorch.
 
     (r, z) = sigmoid(gx_rz[t] + W_rz h[t-1] + b_rz), q = W_n h[t-1] + b_n, n = tanh(gx_n[t] + r q), h[t] = (1 - z) n + z h[t-1].
-    gx (R, 3H), w_hh (3H, H), h0 (sizes[0], H), b_hh (3H) or None -> h (sizes[0] + R, H), which starts with h0, gates r, z, n, q (R, 4H).
+    gx (R, 3H), w_hh (3H, H), h0 (sizes[0], H), b_hh (3H) or None -> h (sizes[0] + R, H), which starts with h0, r, z, n, q (4, R, H).
     """
-    hidden, w_t = w_hh.shape[1], xp.ascontiguousarray(w_hh.T)
-    h, gates = _states(xp, h0, gx), xp.empty((gx.shape[0], 4 * hidden), dtype=gx.dtype)
+    hidden, w = w_hh.shape[1], gate_weights(xp, w_hh)
+    given, gates = by_gate(gx, hidden), xp.empty((4, gx.shape[0], hidden), dtype=gx.dtype)
+    h, bias = _states(xp, h0, gx), None if b_hh is None else b_hh.reshape(3, 1, hidden)
     for rows, read, write in steps(sizes):
-        before, given = h[read], gx[rows]
-        product = xp.matmul(before, w_t)
-        if b_hh is not None:
-            product += b_hh
-        rz, n, q = gates[rows, : 2 * hidden], gates[rows, 2 * hidden : 3 * hidden], gates[rows, 3 * hidden :]
-        xp.add(product[:, : 2 * hidden], given[:, : 2 * hidden], out=rz)
-        _activate(xp, rz, 0.5)
-        q[...] = product[:, 2 * hidden :]
-        xp.multiply(rz[:, :hidden], q, out=n)
-        n += given[:, 2 * hidden :]
+        before, new, product = h[read], h[write], xp.matmul(h[read], w)
+        if bias is not None:
+            product += bias
+        rz, n, q = gates[:2, rows], gates[2, rows], gates[3, rows]
+        xp.add(product[:2], given[:2, rows], out=rz)
+        _activate(xp, rz, 0.5, 0.5)
+        q[...] = product[2]
+        xp.multiply(rz[0], q, out=n)
+        n += given[2, rows]
         xp.tanh(n, out=n)
-        new = h[write]
         xp.subtract(before, n, out=new)
-        new *= rz[:, hidden:]
+        new *= rz[1]
         new += n
     return h, gates

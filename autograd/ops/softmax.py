@@ -12,11 +12,9 @@ from .blocks import in_float32, wide
 from .indexing import take
 
 
-def _exponentials(xp, x, axis):
-    """x minus its largest element along the axis, the exponential of that, and its sum."""
-    z = x - xp.max(x, axis=axis, keepdims=True)
-    e = xp.exp(z)
-    return z, e, xp.sum(e, axis=axis, keepdims=True)
+def _below_largest(xp, x, axis):
+    """x minus its largest element along the axis."""
+    return x - xp.max(x, axis=axis, keepdims=True)
 
 
 def _softmax_rule(xp, g, y, axis):
@@ -30,8 +28,9 @@ def softmax(xp, x, *, axis):
     """exp(x) / sum(exp(x)) along `axis`; NaN where every element is -inf. (*) -> (*)."""
     if not x.size:
         return x.copy()
-    _, y, total = _exponentials(xp, x, axis)
-    y /= total
+    y = _below_largest(xp, x, axis)
+    xp.exp(y, out=y)
+    y /= xp.sum(y, axis=axis, keepdims=True)
     return y
 
 
@@ -41,8 +40,8 @@ def log_softmax(xp, x, *, axis):
     """x - log(sum(exp(x))) along `axis`. (*) -> (*)."""
     if not x.size:
         return x.copy()
-    y, _, total = _exponentials(xp, x, axis)
-    y -= xp.log(total)
+    y = _below_largest(xp, x, axis)
+    y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
     return y
 
 
@@ -105,10 +104,12 @@ def cross_entropy(xp, x, *, q):
     dtype, x = x.dtype, wide(x)
     if not x.size:
         return xp.zeros((x.shape[0], *x.shape[2:]), dtype=dtype), x.copy()
-    z, p, total = _exponentials(xp, x, 1)
+    p = _below_largest(xp, x, 1)
+    expected = q.expectation(xp, p)
+    xp.exp(p, out=p)
+    total = xp.sum(p, axis=1, keepdims=True)
     p /= total
-    y = xp.log(xp.squeeze(total, axis=1)) * q.total()
-    y -= q.expectation(xp, z)
+    y = xp.log(xp.squeeze(total, axis=1)) * q.total() - expected
     return y.astype(dtype, copy=False), p
 
 
