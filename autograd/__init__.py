@@ -5,7 +5,8 @@ if not __name__.startswith("chainrule."):
         f"import it as chainrule.autograd, not as {__name__}: a second copy of its classes would not mix with the first"
     )
 
-from . import function, graph
+from . import function, functional, graph
+from .anomaly import detect_anomaly, set_detect_anomaly
 from .function import Function
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
 from .gradients import backward, grad
@@ -21,8 +22,10 @@ __all__ = [
     "Tensor",
     "Variable",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "function",
+    "functional",
     "grad",
     "gradcheck",
     "gradgradcheck",
@@ -30,5 +33,6 @@ __all__ = [
     "inference_mode",
     "is_grad_enabled",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]

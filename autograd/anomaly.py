@@ -46,7 +46,9 @@ class set_detect_anomaly:
         set_detect_anomaly(False)
 
 
-_library = tuple(str(pathlib.Path(__file__).resolve().parent.parent / name) for name in ("autograd", "backends", "nn"))
+_library = tuple(
+    str(pathlib.Path(__file__).resolve().parent.parent / name) for name in ("autograd", "backends", "nn")
+)
 
 
 def _user_lines(stack):

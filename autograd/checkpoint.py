@@ -39,8 +39,15 @@ class _Recompute:
         if self.rng is not None:
             generator.set_state(self.rng)
         try:
-            with enable_grad(), self.context(), saved_tensors_hooks(lambda t: collected.append(t), lambda _: None):
-                function(*(_detached(one) for one in args), **{name: _detached(one) for name, one in kwargs.items()})
+            with (
+                enable_grad(),
+                self.context(),
+                saved_tensors_hooks(lambda t: collected.append(t), lambda _: None),
+            ):
+                function(
+                    *(_detached(one) for one in args),
+                    **{name: _detached(one) for name, one in kwargs.items()},
+                )
         finally:
             generator.set_state(now)
         if len(collected) != self.count:

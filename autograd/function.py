@@ -247,7 +247,9 @@ def once_differentiable(backward):
         if not recording:
             return result
         results = result if isinstance(result, tuple) else (result,)
-        sources = [one for one in (*grads, *ctx.saved_tensors) if isinstance(one, late.Tensor) and one.requires_grad]
+        sources = [
+            one for one in (*grads, *ctx.saved_tensors) if isinstance(one, late.Tensor) and one.requires_grad
+        ]
         marked = tuple(None if one is None else _NoSecond.apply(one, *sources) for one in results)
         return marked if isinstance(result, tuple) else marked[0]
 

@@ -151,7 +151,9 @@ def apply(operation, tensor, *others, name=None, **static):
     check_writable(tensor, name)
     source = tensor
     recorded = getattr(operation, "op", None)
-    if local.state.grad and (recorded is None or any(saved in recorded.inputs for saved, _ in recorded.saves)):
+    if local.state.grad and (
+        recorded is None or any(saved in recorded.inputs for saved, _ in recorded.saves)
+    ):
         # The rules may need the values that are about to be overwritten: they get copies of their own.
         source, *others = (_own_copy(one, tensor) for one in (tensor, *others))
     return write(tensor, operation(source, *others, **static), name)
@@ -162,7 +164,9 @@ def _own_copy(value, tensor):
     if not isinstance(value, late.Tensor):
         return value
     array = value._array
-    shared = array.__class__ is tensor._array.__class__ and backend_of(array).shares_memory(array, tensor._array)
+    shared = array.__class__ is tensor._array.__class__ and backend_of(array).shares_memory(
+        array, tensor._array
+    )
     return late.Tensor._wrap(array.copy(), value._current_edge()) if shared else value
 
 

@@ -27,7 +27,9 @@ class Packed:
         with no_grad():
             tensor = self.unpack(self.value)
         if not isinstance(tensor, late.Tensor):
-            raise TypeError(f"saved_tensors_hooks: unpack_hook must return a Tensor, got {type(tensor).__name__}")
+            raise TypeError(
+                f"saved_tensors_hooks: unpack_hook must return a Tensor, got {type(tensor).__name__}"
+            )
         return tensor._array
 
 
@@ -66,7 +68,11 @@ def saved_tensors_hooks(pack_hook, unpack_hook):
         with no_grad():
             node.saved = _each(
                 node.saved,
-                lambda one: Packed(pack_hook(late.Tensor._wrap(one)), unpack_hook) if one.__class__ in namespaces else one,
+                lambda one: (
+                    Packed(pack_hook(late.Tensor._wrap(one)), unpack_hook)
+                    if one.__class__ in namespaces
+                    else one
+                ),
             )
         node.__class__ = HookedNode
 

@@ -266,14 +266,10 @@ def unwrap_all(inputs):
 
 def cast_all(op, arrays):
     """Variadic inputs brought to one dtype, if they are not of one already."""
-    first = arrays[0] if arrays else None
-    if all(
-        one.__class__ is first.__class__ and one.dtype is first.dtype
-        for one in arrays
-        if one.__class__ in namespaces
-    ):
-        if first.__class__ in namespaces:
-            return arrays
+    first = arrays[0]
+    agree = all(one.__class__ is first.__class__ and one.dtype is first.dtype for one in arrays if one is not first)
+    if agree and first.__class__ in namespaces:
+        return arrays
     return casting.cast(op, *arrays)
 
 

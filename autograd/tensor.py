@@ -301,7 +301,12 @@ class Tensor(Methods):
     def __reduce__(self):
         if not self.is_leaf:
             raise RuntimeError("pickle: only leaf Tensors can be pickled; use .detach()")
-        return _rebuild, (type(self), backend_of(self._array).to_host(self._array), str(self.device), self.requires_grad)
+        return _rebuild, (
+            type(self),
+            backend_of(self._array).to_host(self._array),
+            str(self.device),
+            self.requires_grad,
+        )
 
     def __deepcopy__(self, memo):
         if not self.is_leaf:

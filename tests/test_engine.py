@@ -39,7 +39,9 @@ def test_rules_of_inputs_without_gradient_are_not_called():
     called = []
     multiply = registry["multiply"]
     rules, vjp = multiply.rules, multiply.vjp
-    multiply.rules = {name: lambda *args, n=name, r=rule: called.append(n) or r(*args) for name, rule in rules.items()}
+    multiply.rules = {
+        name: lambda *args, n=name, r=rule: called.append(n) or r(*args) for name, rule in rules.items()
+    }
     multiply.arguments = dict(multiply.arguments)
     try:
         from chainrule.autograd import templates
@@ -501,7 +503,9 @@ def test_custom_functions_of_both_styles():
     assert cr.autograd.gradcheck(Cube.apply, x) and cr.autograd.gradgradcheck(Cube.apply, x)
     y, sign = ExpTwice.apply(x)
     assert not sign.requires_grad and sign.tolist() == [True, False]
-    assert cr.autograd.gradcheck(lambda t: ExpTwice.apply(t)[0], x) and cr.autograd.gradgradcheck(lambda t: ExpTwice.apply(t)[0], x)
+    assert cr.autograd.gradcheck(lambda t: ExpTwice.apply(t)[0], x) and cr.autograd.gradgradcheck(
+        lambda t: ExpTwice.apply(t)[0], x
+    )
     assert "CubeBackward" in repr(Cube.apply(x))
 
 

@@ -103,7 +103,12 @@ def test_writing_what_nobody_saved_is_harmless():
 
 def test_leaves_refuse():
     x = leaf(1.0, 2.0)
-    for write in (lambda: x.add_(1), lambda: x[0].fill_(3.0), lambda: x.__setitem__(0, 1.0), lambda: x.view(2, 1).zero_()):
+    for write in (
+        lambda: x.add_(1),
+        lambda: x[0].fill_(3.0),
+        lambda: x.__setitem__(0, 1.0),
+        lambda: x.view(2, 1).zero_(),
+    ):
         with pytest.raises(RuntimeError, match="leaf Tensor that requires grad"):
             write()
     assert x.tolist() == [1.0, 2.0]

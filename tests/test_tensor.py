@@ -54,7 +54,11 @@ def test_creation(device):
     for tensor, expected in made:
         assert tensor.device.type == cr.device(device).type
         np.testing.assert_allclose(tensor.cpu().numpy(), expected, rtol=1e-7)
-    assert cr.full((2,), 7).dtype is cr.int64 and cr.arange(3).dtype is cr.int64 and cr.arange(3.0).dtype is cr.float32
+    assert (
+        cr.full((2,), 7).dtype is cr.int64
+        and cr.arange(3).dtype is cr.int64
+        and cr.arange(3.0).dtype is cr.float32
+    )
 
 
 def test_random_numbers_are_the_same_on_every_device(device):
@@ -114,12 +118,18 @@ def test_conversion():
     x = cr.tensor([1.7, -2.0], requires_grad=True)
     assert x.to(cr.float64).dtype is cr.float64 and x.to("cpu") is x and x.float() is x
     assert x.long().tolist() == [1, -2] and not x.long().requires_grad and x.double().requires_grad
-    assert x.detach().numpy().dtype == np.float32 and x.type_as(cr.zeros(1, dtype=cr.float64)).dtype is cr.float64
+    assert (
+        x.detach().numpy().dtype == np.float32
+        and x.type_as(cr.zeros(1, dtype=cr.float64)).dtype is cr.float64
+    )
     x.double().sum().backward()
     assert x.grad.dtype is cr.float32
     assert float(cr.tensor(2.5)) == 2.5 and int(cr.tensor(3)) == 3 and [10, 20, 30][cr.tensor(1)] == 20
     assert f"{cr.tensor(0.12345):.2f}" == "0.12"
-    assert np.from_dlpack(cr.ones(2)).tolist() == [1.0, 1.0] and cr.from_dlpack(np.ones(2)).tolist() == [1.0, 1.0]
+    assert np.from_dlpack(cr.ones(2)).tolist() == [1.0, 1.0] and cr.from_dlpack(np.ones(2)).tolist() == [
+        1.0,
+        1.0,
+    ]
 
 
 def test_copies_and_pickles_keep_the_leaf():
@@ -168,7 +178,11 @@ def test_cuda_is_asked_for_without_a_card():
 def test_default_dtype():
     cr.set_default_dtype(cr.float64)
     try:
-        assert cr.tensor(1.0).dtype is cr.float64 and cr.zeros(1).dtype is cr.float64 and (cr.tensor(1) / 2).dtype is cr.float64
+        assert (
+            cr.tensor(1.0).dtype is cr.float64
+            and cr.zeros(1).dtype is cr.float64
+            and (cr.tensor(1) / 2).dtype is cr.float64
+        )
     finally:
         cr.set_default_dtype(cr.float32)
 
@@ -208,7 +222,9 @@ def test_promotion_is_pytorchs():
                 with pytest.raises(RuntimeError):
                     getattr(_make(cr, kind, False), name)(*arguments)
                 continue
-            assert getattr(_make(cr, kind, False), name)(*arguments).dtype.name == str(theirs).split(".")[1], (name, kind)
+            assert (
+                getattr(_make(cr, kind, False), name)(*arguments).dtype.name == str(theirs).split(".")[1]
+            ), (name, kind)
 
 
 # What is said when something is wrong: the operation, the shapes or values, and the fix

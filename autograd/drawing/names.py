@@ -44,7 +44,7 @@ class Names:
     def add(self, name, tensor, kind=None):
         """Call `tensor` by `name`, unless it has a name."""
         known = self.of_tensor.get(id(tensor))
-        if known is None or known[0] is None and name is not None:
+        if known is None or (known[0] is None and name is not None):
             self._alive.append((tensor, tensor._array))
             kind = kind or (known and known[1])
             self.of_tensor[id(tensor)] = name, kind

@@ -163,7 +163,7 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
         dtype = {bool: dtypes.bool, int: dtypes.int64}.get(type(fill_value))
     if dtype is None and isinstance(fill_value, complex):
         dtype = dtypes.complex128 if dtypes.get_default_dtype() is dtypes.float64 else dtypes.complex64
-    out = empty(sizes((size,) if not isinstance(size, int) else (size,), "full"), dtype=dtype, device=device)
+    out = empty(sizes((size,), "full"), dtype=dtype, device=device)
     out._array[...] = fill_value
     return out.requires_grad_() if requires_grad else out
 

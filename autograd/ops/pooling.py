@@ -7,12 +7,16 @@ derivatives of every order, and each of them is one of these few operations.
 Positions are int64 indices into the flattened spatial dimensions, as in PyTorch.
 """
 
+import functools
 import math
+import operator
 
 from chainrule.autograd.op import op
 from chainrule.backends import add_at
 
 from .windows import along, pieces, scratch_bytes, taps, widened
+
+_LONG = 8  # windows longer than this are summed by a reduction, shorter ones faster by adding slices
 
 
 @op(
@@ -202,7 +206,11 @@ def _adaptive_sum(xp, x, size):
         before = (slice(None),) * axis
         y = xp.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype=x.dtype)
         for i, window in enumerate(_adaptive_windows(x.shape[axis], count)):
-            y[(*before, i)] = xp.sum(x[(*before, window)], axis=axis)
+            if window.stop - window.start > _LONG:
+                y[(*before, i)] = xp.sum(x[(*before, window)], axis=axis)
+            else:
+                places = range(window.start, window.stop)
+                y[(*before, i)] = functools.reduce(operator.add, (x[(*before, place)] for place in places))
         x = y
     return x
 

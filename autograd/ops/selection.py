@@ -14,10 +14,11 @@ def _bits(x):
     return x.view(_BITS[x.dtype.itemsize])
 
 
-@op(x=lambda xp, g, mask: masked(g, mask))
-def masked(xp, x, mask):
-    """x where the bool array `mask` is true, else 0, with a gradient that is 0 there whatever comes in. x is real."""
-    return (_bits(x) * mask).view(x.dtype)
+@op(x=lambda xp, g, mask, scale: masked(g, mask, scale=scale))
+def masked(xp, x, mask, *, scale=1):
+    """scale * x where the bool array `mask` is true, else 0, whatever x is there; and so its gradient. x is real."""
+    y = (_bits(x) * mask).view(x.dtype)
+    return y if scale == 1 else (y * scale).astype(x.dtype, copy=False)
 
 
 @op(

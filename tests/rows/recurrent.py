@@ -25,7 +25,7 @@ def scan(gx, w, states, sizes, step):
             row.append(one)
         extra.append(more)
         start += n
-    return *(np.concatenate(row) for row in rows), *([np.concatenate(extra)] if extra[0] is not None else [])
+    return *(np.concatenate(row) for row in rows), *([np.concatenate(extra, axis=1)] if extra[0] is not None else [])
 
 
 def rnn_reference(gx, w, h, sizes, activation):
@@ -37,7 +37,7 @@ def lstm_reference(gx, w, h, c, sizes):
         i, f, g, o = np.split(x + product, 4, axis=1)
         i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
         c = f * states[1] + i * g
-        return [o * np.tanh(c), c], np.concatenate([i, f, g, o], axis=1)
+        return [o * np.tanh(c), c], np.stack([i, f, g, o])
 
     return scan(gx, w, [h, c], sizes, step)
 
@@ -47,25 +47,25 @@ def gru_reference(gx, w, h, b, sizes):
         (xr, xz, xn), (hr, hz, hn) = np.split(x, 3, axis=1), np.split(product + (0 if b is None else b), 3, axis=1)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
         n = np.tanh(xn + r * hn)
-        return [(1 - z) * n + z * states[0]], np.concatenate([r, z, n, hn], axis=1)
+        return [(1 - z) * n + z * states[0]], np.stack([r, z, n, hn])
 
     return scan(gx, w, [h], sizes, step)
 
 
-def state_reference(v_h, v_a, slope, carry, w, sizes):
-    s_h, s_a, hidden = v_h.copy(), v_a.copy(), w.shape[1]
+def state_reference(v_h, v_a, carry, w, *slopes, sizes):
+    s_h, s_a = v_h.copy(), v_a.copy()
     for rows, read, write in recurrence.steps(sizes):
         s_a[rows] += s_h[read] @ w.T
         s_h[write] += carry[rows] * s_h[read]
-        s_h[write] += sum(np.split(slope[rows] * s_a[rows], w.shape[0] // hidden, axis=1))
+        s_h[write] += sum(slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], len(slopes), axis=1), strict=True))
     return s_h, s_a
 
 
-def memory_reference(v_h, v_c, v_a, slope, carry, tilt, w, sizes):
+def memory_reference(v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
     s_h, s_c, s_a = v_h.copy(), v_c.copy(), v_a.copy()
     for rows, read, write in recurrence.steps(sizes):
         s_a[rows] += s_h[read] @ w.T
-        i, f, g, o = np.split(slope[rows] * s_a[rows], 4, axis=1)
+        i, f, g, o = (slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], 4, axis=1), strict=True))
         s_c[write] += carry[rows] * s_c[read] + i + f + g
         s_h[write] += tilt[rows] * s_c[write] + o
     return s_h, s_c, s_a
@@ -75,6 +75,8 @@ def sequences(sizes, tag):
     """Rows for every operation over sequences, with H = 3 (GRU and linear recurrences: 2)."""
     n, r = sizes[0], sum(sizes)
     weight = within(-0.8, 0.8, (3, 3))
+    one_state = [(n + r, 2), (r, 4), (r, 2), (4, 2), (r, 2), (r, 2)]
+    two_states = [(n + r, 2), (n + r, 2), (r, 8), (r, 2), (r, 2), (8, 2), *[(r, 2)] * 4]
 
     def row(name, inputs, ref=None, **static):
         function = getattr(recurrent, name, None) or getattr(recurrence, name)
@@ -88,12 +90,24 @@ def sequences(sizes, tag):
         ),
         row("lstm", [(r, 12), (12, 3), (n, 3), (n, 3)], lstm_reference),
         row("gru", [(r, 6), (6, 2), (n, 2), (6,)], gru_reference),
-        row("state_recurrence", [(n + r, 2), (r, 4), (r, 4), (r, 2), (4, 2)], state_reference),
-        row("state_recurrence_transpose", [(n + r, 2), (r, 4), (r, 4), (r, 2), (4, 2)]),
-        row("memory_recurrence", [(n + r, 2), (n + r, 2), (r, 8), (r, 8), (r, 2), (r, 2), (8, 2)], memory_reference),
-        row("memory_recurrence_transpose", [(n + r, 2), (n + r, 2), (r, 8), (r, 8), (r, 2), (r, 2), (8, 2)]),
+        row("state_recurrence", one_state, state_reference),
+        row("state_recurrence_transpose", one_state),
+        row("memory_recurrence", two_states, memory_reference),
+        row("memory_recurrence_transpose", two_states),
         row("reverse_rows", [(r, 2)]),
     ]
+
+
+def lstm_slopes_reference(gates, before, after):
+    i, f, g, o = gates
+    y = np.tanh(after)
+    return i * (1 - i) * g, f * (1 - f) * before, i * (1 - g**2), o * (1 - o) * y, o * (1 - y**2)
+
+
+def gru_slopes_reference(gates, before):
+    r, z, n, q = gates
+    inner = (1 - z) * (1 - n**2)
+    return inner * q * r * (1 - r), z * (1 - z) * (before - n), r * inner, inner
 
 
 def paired(cell):
@@ -112,6 +126,8 @@ ROWS = [
     *sequences(RAGGED, "ragged"),
     Row("gru", lambda gx, w, h: recurrent.gru(gx, w, h, None, sizes=EQUAL), [(6, 6), (6, 2), (2, 2)], torch=False, tag="no-bias",
         ref=lambda gx, w, h: gru_reference(gx, w, h, None, EQUAL)),
+    Row("lstm_slopes", recurrent.lstm_slopes, [(4, 3, 2), (3, 2), (3, 2)], ref=lstm_slopes_reference, torch=False),
+    Row("gru_slopes", recurrent.gru_slopes, [(4, 3, 2), (3, 2)], ref=gru_slopes_reference, torch=False),
     Row("rnn_tanh_cell", F.rnn_tanh_cell, [(2, 3), (2, 4), (4, 3), (4, 4), (4,), (4,)]),
     Row("rnn_tanh_cell", F.rnn_tanh_cell, [(2, 3), (2, 4), (4, 3), (4, 4)], tag="no-bias"),
     Row("rnn_relu_cell", F.rnn_relu_cell, [(2, 3), (2, 4), (4, 3), (4, 4), (4,), (4,)]),

@@ -1,0 +1,33 @@
+"""The linear map of a layer, over any number of leading dimensions, as one matrix product."""
+
+import math
+
+from chainrule.autograd.op import op
+
+from .product import matmul
+from .shape import sum_to
+
+
+def _rows(xp, x):
+    """x as a matrix: all but the last dimension in one."""
+    return x if x.ndim == 2 else xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _input_rule(xp, g, weight, x_shape):
+    gx = matmul(_rows(xp, g), weight)
+    return gx if len(x_shape) == 2 else xp.reshape(gx, tuple(x_shape))
+
+
+@op(
+    x=_input_rule,
+    weight=lambda xp, g, x: matmul(xp.swapaxes(_rows(xp, g), axis1=0, axis2=1), _rows(xp, x)),
+    bias=lambda xp, g, bias_shape: sum_to(xp.sum(_rows(xp, g), axis=0), shape=tuple(bias_shape)),
+    cast="same",
+    cast_inputs=("x", "weight"),
+)
+def linear(xp, x, weight, bias):
+    """x weight^T + bias. (..., in), (out, in), (out) or None -> (..., out)."""
+    y = xp.matmul(_rows(xp, x), weight.T)
+    if bias is not None:
+        y += bias
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[0])

@@ -1,0 +1,61 @@
+"""Worked numbers that span several parts of the library; those of one part stand with its tests."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+
+def test_dropout_averages_an_ensemble_exactly_only_for_linear_neurons():
+    """Srivastava et al. 2014: the mean of the 2^n thinned networks is the network with halved weights, if it is linear."""
+    w, x = cr.tensor([3.0, -2.0], dtype=cr.float64), cr.tensor([1.5, 4.0], dtype=cr.float64)
+    masks = [cr.tensor(mask, dtype=cr.float64) for mask in itertools.product((0.0, 1.0), repeat=2)]
+
+    def both(activation):
+        ensemble = cr.stack([activation((w * mask * x).sum()) for mask in masks]).mean()
+        return ensemble.item(), activation((0.5 * w * x).sum()).item()
+
+    assert both(lambda z: z) == (-1.75, -1.75)
+    assert both(cr.relu) == (1.125, 0.0)
+    np.testing.assert_allclose(both(cr.sigmoid), (0.379665, 0.148047), atol=1e-6)
+
+
+def test_inverted_dropout_scales_what_it_keeps():
+    a, mask = cr.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True), cr.tensor([1.0, 0.0, 1.0, 1.0])
+    kept = a * mask / 0.8
+    np.testing.assert_allclose(kept.detach().numpy(), [1.25, 0, 3.75, 5])
+    kept.sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), [1.25, 0, 1.25, 1.25])
+
+    x = cr.ones(20_000)
+    dropped = cr.nn.functional.dropout(x, 0.2)
+    assert set(np.unique(dropped.numpy())) == {0.0, np.float32(1.25)}
+    assert abs(dropped.mean().item() - 1) < 0.02
+    assert (
+        cr.nn.functional.dropout(x, 0.2, training=False) is x
+        or (cr.nn.functional.dropout(x, 0.2, training=False) == 1).all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "parameters"), [(128, 1_777_641), (192, 3_882_793), (256, 6_798_953), (384, 15_064_297)]
+)
+def test_a_policy_network_for_go_has_the_published_shape(filters, parameters):
+    """Silver et al. 2016: 48 planes padded to 23 x 23, a 5 x 5 layer, eleven 3 x 3 layers on boards padded to 21 x 21, then 1 x 1
+    with a bias of its own for each of the 361 points."""
+    nn = cr.nn
+    layers = [nn.ZeroPad2d(2), nn.Conv2d(48, filters, 5), nn.ReLU()]
+    for _ in range(11):
+        layers += [nn.ZeroPad2d(1), nn.Conv2d(filters, filters, 3), nn.ReLU()]
+    layers += [nn.Conv2d(filters, 1, 1, bias=False), nn.Flatten()]
+    net = nn.Sequential(*layers)
+    point_bias = nn.Parameter(cr.zeros(361))
+    count = sum(p.numel() for p in net.parameters()) + point_bias.numel()
+    assert count == parameters
+    if filters == 128:
+        board = cr.zeros(1, 48, 19, 19)
+        assert net[0](board).shape[-2:] == (23, 23) and net[1](net[0](board)).shape[-2:] == (19, 19)
+        moves = (net(board) + point_bias).softmax(1)
+        assert moves.shape == (1, 361) and abs(moves.sum().item() - 1) < 1e-5
