@@ -1,6 +1,6 @@
 """The one knot in the imports: operations make Tensors, and Tensors have operations.
 
-Everything below `tensor.py` reads `late.Tensor` and `late.ops` when it runs; `tensor.py` ties them once, at its end.
+Everything below `tensor.py` reads `late.Tensor` and the others when it runs; `tensor.py` ties them once, at its end.
 """
 
 from chainrule.backends import namespaces
@@ -9,10 +9,13 @@ Tensor = None  # the Tensor class
 ops = None  # the package of operations: NumPy's names for Tensors
 
 
-def tie(tensor_class, ops_package):
-    """Called once, when both exist."""
-    global Tensor, ops
-    Tensor, ops = tensor_class, ops_package
+View = None  # the class that says what a Tensor is a view of
+
+
+def tie(tensor_class, view_class, ops_package):
+    """Called once, when all exist."""
+    global Tensor, View, ops
+    Tensor, View, ops = tensor_class, view_class, ops_package
 
 
 class TensorNamespace:

@@ -290,7 +290,5 @@ def attach(node, outputs):
 
 def share(out, source, op, static):
     """Note that `out` is a view of `source`."""
-    from .inplace import View
-
     if isinstance(source, late.Tensor):
-        View.attach(out, source, op, static)
+        late.View.attach(out, source, op, static)

@@ -345,4 +345,4 @@ def _rebuild(cls, host, device, requires_grad):
     return out
 
 
-late.tie(Tensor, ops)
+late.tie(Tensor, View, ops)

@@ -281,6 +281,8 @@ __version__ = "0.1.0"
 _later = {
     "cuda": "chainrule.cuda",
     "draw": "chainrule.autograd.drawing:draw",
+    "func": "chainrule.func",
+    "io": "chainrule.io",
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",

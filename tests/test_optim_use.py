@@ -149,8 +149,6 @@ def test_an_optimizer_of_ones_own_in_two_methods():
     class Mean(optim.Optimizer):
         """theta <- theta - lr (mean of all gradients so far)."""
 
-        arrays = ("mean",)
-
         def __init__(self, params, lr):
             super().__init__(params, {"lr": lr, "maximize": False})
 
@@ -169,8 +167,35 @@ def test_an_optimizer_of_ones_own_in_two_methods():
         optimizer.step()
     np.testing.assert_allclose(param.detach().numpy(), 1 - 1 - 2)
     assert optimizer.state[param]["step"].item() == 2
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert optimizer.state[param]["mean"][0, 0].item() == 2
     with pytest.raises(NotImplementedError, match="update"):
         optim.Optimizer([with_gradient(1)], {}).step()
+
+
+@pytest.mark.parametrize("dtype", [cr.float16, cr.float32, cr.complex64])
+def test_a_rule_may_ask_for_the_whole_parameter_in_its_shape(dtype):
+    class Normalized(optim.Optimizer):
+        """theta <- theta - lr g / |g|."""
+
+        elementwise = False
+
+        def init_state(self, param, group):
+            return {"rows": param[:, 0] * 0}
+
+        def update(self, param, grad, state, group):
+            norm = abs(grad * grad).sum() ** 0.5
+            state["rows"] += grad[:, 0]
+            param -= group["lr"] * grad / norm
+
+    param = cr.zeros(300, 200, dtype=dtype).requires_grad_()
+    param.grad = cr.full_like(param, 2.0).detach()
+    optimizer = Normalized([param], {"lr": 1.0})
+    optimizer.step()
+    np.testing.assert_allclose(param.detach().numpy(), -1 / np.sqrt(60000), rtol=1e-3)
+    assert optimizer.state[param]["rows"].tolist() == [2] * 300
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert optimizer.state[param]["rows"].shape == (300,)
 
 
 def test_state_replaced_or_deleted_by_the_user_is_used_or_made_anew():

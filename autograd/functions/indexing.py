@@ -90,6 +90,10 @@ def _is_mask(part):
 
 def getitem(input, index):
     """input[index], as NumPy: a view for ints, slices, None and Ellipsis; a copy for integer and bool Tensors."""
+    if index.__class__ is int:  # the commonest index, on the shortest way
+        shape = input._array.shape
+        if shape and -shape[0] <= index < shape[0]:
+            return indexing_ops.getitem(input, (index,))
     parsed, arrays = _parsed(input, index, "getitem")
     if arrays:
         return indexing_ops.take(input, index=parsed)

@@ -1,0 +1,68 @@
+# Everything is done from here. Targets set up .venv themselves, with uv where it is installed and venv + pip otherwise.
+# PYTHON=python3 uses that interpreter and its packages instead; no .venv is made or touched. ARGS=... is passed on.
+# `python -P` and the pytest command keep this folder off sys.path, where `import autograd` would find a part of the library.
+
+ifdef PYTHON
+python := $(PYTHON)
+pytest := $(PYTHON) -P -m pytest
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+else
+bin := .venv/bin/
+python := $(bin)python
+pytest := $(bin)pytest
+ready := .venv/.ready
+endif
+
+has_uv := $(shell command -v uv 2>/dev/null)
+new_venv := $(if $(has_uv),uv venv --quiet --allow-existing --python '>=3.11' .venv,python3 -m venv .venv)
+install := $(if $(has_uv),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --no-compile)
+
+.PHONY: help setup demo test test-all lint cov bench notebooks test-notebooks docs gpu-check build clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+.venv/.ready: pyproject.toml
+	@echo "setting up .venv (once; a minute or so)"; $(new_venv) && $(install) --editable '.[dev]' && touch $@
+
+.venv/.docs: .venv/.ready
+	@$(install) --editable '.[docs]' && touch $@
+
+setup: $(ready)  ## make .venv with everything for development
+
+demo: $(ready)  ## train a digit classifier, draw its graph and its loss
+	$(python) examples/train_digits.py $(ARGS)
+
+test: $(ready)  ## the tests, on NumPy and on the stand-in for a GPU
+	$(pytest) -n auto $(ARGS)
+
+test-all: $(ready)  ## the slow tests too
+	$(pytest) -n auto -m "" $(ARGS)
+
+lint: $(ready)  ## ruff (rules and format) and mypy
+	$(bin)ruff check . && $(bin)ruff format --check .
+	$(python) scripts/type_links.py && $(bin)mypy
+
+cov: $(ready)  ## which lines the tests run; details in htmlcov/
+	$(pytest) -n auto --cov --cov-report=term --cov-report=html $(ARGS)
+
+bench: $(ready)  ## the benchmarks, one after the other
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(python) $$file $(ARGS); done
+
+notebooks: $(ready)  ## run the notebooks and keep their outputs
+	$(bin)jupyter-execute --inplace notebooks/*.ipynb
+
+test-notebooks: $(ready)  ## run copies of the notebooks; fails at a cell that raises
+	$(pytest) --nbmake -n auto notebooks/*.ipynb $(ARGS)
+
+docs: .venv/.docs  ## the manual, in docs/_build/
+	.venv/bin/sphinx-build -W --keep-going -q docs docs/_build && echo "open docs/_build/index.html"
+
+gpu-check: $(ready)  ## run the tests on CUDA; says "skipped" where there is no GPU
+	$(python) scripts/gpu_check.py $(ARGS)
+
+build: $(ready)  ## sdist and wheel in dist/, tried in a clean environment
+	$(bin)pyproject-build && $(pytest) -m slow tests/test_packaging.py
+
+clean:  ## remove what the other targets made, except .venv
+	rm -rf build dist docs/_build htmlcov .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+"""What all tests share: the devices they run on, the seed they start from, PyTorch as an oracle where it is installed."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+# "fake" is a NumPy-backed device as strict as CUDA. CHAINRULE_TEST_DEVICES=cuda runs the same tests on a GPU.
+DEVICES = os.environ.get("CHAINRULE_TEST_DEVICES", "cpu,fake").split(",")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that use the `torch` fixture are marked: `pytest -m torch` runs them alone."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """The name of a device to make tensors on; the test runs once for each."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """Every test starts from the same seeds, on the default dtype and device, and leaves no setting behind."""
+    cr.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    dtype, place = cr.get_default_dtype(), cr.get_default_device()
+    yield
+    cr.set_default_dtype(dtype)
+    cr.set_default_device(place)
+
+
+@pytest.fixture
+def environment():
+    """Environment variables for a subprocess that is to import this chainrule, installed or not."""
+    folder = str(Path(cr.__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}
+
+
+@pytest.fixture
+def torch():
+    """PyTorch; a test that asks for it is skipped where it is not installed."""
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def as_torch(torch):
+    """A function from a Tensor to a PyTorch leaf with the same values, on the CPU, that requires grad if the Tensor does."""
+
+    def convert(tensor):
+        return torch.tensor(tensor.detach().cpu().numpy()).requires_grad_(tensor.requires_grad)
+
+    return convert
