@@ -1,4 +1,4 @@
-"""The backward pass over the graph of `graph.py`.
+"""The backward pass over the graph of `node.py`.
 
 First a count: how many gradients each edge waits for. Then every node gets its summed gradient exactly once,
 consumers before producers, and what it saved is let go as it is used. Gradients are raw arrays, and no Tensor is made,
@@ -10,7 +10,7 @@ from collections import defaultdict
 import numpy
 
 from . import anomaly, late
-from .graph import Node, Slot
+from .node import Node, Slot
 from .modes import local
 
 
@@ -22,16 +22,16 @@ def run(roots, retain_graph, create_graph, targets=None):
     """
     counts, needed = _plan([edge for edge, _ in roots], targets)
     state = local.state
-    before = state.grad
+    before = state.grad, state.walk
     state.grad = create_graph
+    state.walk = walk = _Pass(counts, needed, targets, retain_graph or create_graph, create_graph)
     try:
         # One errstate for the whole pass: gradients overflow as silently as forwards do.
         with numpy.errstate(all="ignore"):
-            walk = _Pass(counts, needed, targets, retain_graph or create_graph, create_graph)
             results = walk.run([(edge, conjugate(g)) for edge, g in roots])
             return {edge: (conjugate(g), owned) for edge, (g, owned) in results.items()}
     finally:
-        state.grad = before
+        state.grad, state.walk = before
 
 
 def conjugate(g):

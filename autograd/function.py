@@ -15,7 +15,7 @@ class Cube(Function):                                class Cube(Function):
 import functools
 
 from . import late
-from .graph import Node, Slot
+from .node import Node, Slot
 from .modes import enable_grad, local, no_grad
 from .writes import log
 

@@ -16,10 +16,10 @@ import numpy
 
 
 class ThreadState:
-    """The switches of one thread: `grad`, `inference`; `on_record`, called with every recorded node and its output; and
-    `modules`, the names of the modules whose forward is running."""
+    """The switches of one thread: `grad`, `inference`, `anomaly`; `on_record`, called with every recorded node and its
+    output; `modules`, the names of the modules whose forward is running; `walk`, the backward pass under way."""
 
-    __slots__ = ("anomaly", "grad", "inference", "modules", "no_saved_hooks", "on_record", "run")
+    __slots__ = ("anomaly", "grad", "inference", "modules", "no_saved_hooks", "on_record", "run", "walk")
 
     def __init__(self):
         quiet = contextvars.Context()
@@ -31,6 +31,7 @@ class ThreadState:
         self.on_record = None
         self.modules = []
         self.no_saved_hooks = None
+        self.walk = None
 
 
 class _Local(threading.local):

@@ -23,7 +23,7 @@ import inspect
 from chainrule.backends import backend_of, namespaces
 
 from . import late, templates
-from .graph import Node, Slot
+from .node import Node, Slot
 from .modes import local
 from .writes import log
 

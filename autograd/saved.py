@@ -9,7 +9,7 @@ import contextlib
 from chainrule.backends import backend_of, devices, get, namespaces
 
 from . import late
-from .graph import Node
+from .node import Node
 from .modes import local, no_grad, recording
 
 

@@ -28,7 +28,7 @@ import re
 from chainrule.backends import backend_of, kernels, namespaces
 
 from . import casting, late
-from .graph import LEAF, Node
+from .node import LEAF, Node
 from .modes import local
 from .writes import log
 

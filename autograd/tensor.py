@@ -15,7 +15,7 @@ from chainrule.backends import devices as _devices
 from . import late, ops
 from .functions.methods import Methods
 from .gradients import backward
-from .graph import LEAF, Node, RemovableHandle, Slot
+from .node import LEAF, Node, RemovableHandle, Slot
 from .inplace import View
 from .writes import log
 

@@ -44,7 +44,9 @@ SIGMOID_INPUTS = {"t0": -3.0, "t1": 2.0, "x1": -1.0, "t2": -3.0, "x2": -2.0}
 SIGMOID_GRADIENTS = {"t0": 0.196612, "t1": -0.196612, "x1": 0.393224, "t2": -0.393224, "x2": -0.589836}
 
 
-@pytest.mark.parametrize("gate", [cr.sigmoid, lambda z: 1 / (1 + cr.exp(z * -1))], ids=["one gate", "step by step"])
+@pytest.mark.parametrize(
+    "gate", [cr.sigmoid, lambda z: 1 / (1 + cr.exp(z * -1))], ids=["one gate", "step by step"]
+)
 def test_sigmoid_circuit(device, gate):
     """A neuron: 1 / (1 + e^-(t0 + t1 x1 + t2 x2)), as one operation and as the steps it is made of."""
     t0, t1, x1, t2, x2 = leaves = [leaf(value, device) for value in SIGMOID_INPUTS.values()]
@@ -76,7 +78,9 @@ def reachable(node):
 def test_each_backward_node_is_visited_once():
     """Three layers of two neurons: 8 ways lead from the loss to each input weight, but every dC/dz is computed once."""
     a = [leaf(1.0), leaf(-1.0)]
-    weights = [[[leaf(1.0 - 0.3 * (i + j + layer)) for j in range(2)] for i in range(2)] for layer in range(3)]
+    weights = [
+        [[leaf(1.0 - 0.3 * (i + j + layer)) for j in range(2)] for i in range(2)] for layer in range(3)
+    ]
     for layer in weights:
         a = [cr.sigmoid(row[0] * a[0] + row[1] * a[1]) for row in layer]
     cost = a[0] + a[1]
@@ -122,7 +126,8 @@ def test_saddle_point():
 
 
 @pytest.mark.parametrize(
-    ("point", "loss"), [((0, 0), 1.0), ((0.1, 0.1), 0.9801), ((0.5, 0.5), 0.5625), ((1, 1), 0.0), ((0.1, -0.1), 1.0201)]
+    ("point", "loss"),
+    [((0, 0), 1.0), ((0.1, 0.1), 0.9801), ((0.5, 0.5), 0.5625), ((1, 1), 0.0), ((0.1, -0.1), 1.0201)],
 )
 def test_loss_around_the_saddle(point, loss):
     close(loss_of_two_weights(leaf(point)), loss, 1e-12)

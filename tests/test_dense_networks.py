@@ -112,7 +112,9 @@ def test_xnor_needs_a_hidden_layer():
     hidden = gate("and", "nor")(x)
     assert hidden.round().tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]]
     same, different = 0.9999545609, 4.54804e-5
-    np.testing.assert_allclose(gate("or")(hidden).flatten().tolist(), [same, different, different, same], rtol=1e-5)
+    np.testing.assert_allclose(
+        gate("or")(hidden).flatten().tolist(), [same, different, different, same], rtol=1e-5
+    )
 
 
 def test_ten_equal_scores_cost_the_logarithm_of_ten():

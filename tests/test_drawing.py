@@ -152,11 +152,26 @@ def test_kinds_are_told_apart():
 
     graph = cr.draw(f, cr.ones(4, 3)).graph
     kinds = {one.name: one.kind for one in graph.nodes if not one.operation}
-    assert kinds == {"x": "input", "weight": "parameter", "bias": "parameter", "scale": "buffer", "shift": "leaf", None: "constant"}
+    assert kinds == {
+        "x": "input",
+        "weight": "parameter",
+        "bias": "parameter",
+        "scale": "buffer",
+        "shift": "leaf",
+        None: "constant",
+    }
     assert [one.values for one in graph.nodes if one.kind == "constant"] == [[2.0]]
     # A gradient goes where one is wanted and nowhere else.
     for edge in graph.edges:
         assert edge.backward == (graph.nodes[edge.source].backward is not None)
+
+
+def test_a_view_of_an_input_is_called_after_it():
+    w = leaf([1.0, 1.0])
+    graph = cr.draw(lambda x: x[1] * w, cr.tensor([[1.0, 2.0], [3.0, 4.0]])).graph
+    assert [(one.name, one.kind, one.values) for one in graph.nodes if not one.backward] == [
+        ("x (view)", "input", [[3.0, 4.0]])
+    ]
 
 
 @pytest.mark.parametrize("how", ["dict", "pairs", "module"])
@@ -181,7 +196,12 @@ def test_parameters_are_found_in_the_callers_variables():
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     loss = net(cr.ones(5, 3)).sum()
     graph = cr.draw(loss).graph
-    assert {one.name for one in graph.nodes if one.kind == "parameter"} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert {one.name for one in graph.nodes if one.kind == "parameter"} == {
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    }
 
 
 def test_two_modules_of_the_caller_are_told_apart():
@@ -214,10 +234,14 @@ def test_a_module_is_drawn_with_its_modules():
         "block.1": "Tanh",
     }
     assert node(picture, "tanh").module == "block.1"
-    assert node(picture, "first.weight").module == "first"  # drawn once, used twice
+    weight = node(picture, "first.weight")  # drawn once, used in two calls, so outside of both
+    assert weight.module == "" and node(picture, "block.0.weight").module == "block.0"
+    assert {one.calls for one in graph.nodes if one.module == "first"} == {(("first", 0),), (("first", 1),)}
     assert node(picture, "x").kind == "input"
-    assert 'subgraph "cluster_block.1"' in picture.dot and "1: Tanh" in picture.dot
-    assert picture.dot.count("subgraph") == 4
+    assert (
+        'subgraph "cluster_block.1 0"' in picture.dot and "1: Tanh" in picture.dot and "call 2" in picture.dot
+    )
+    assert picture.dot.count("subgraph") == 5
     assert cr.draw(Net(), cr.ones(4, 3), modules=False).dot.count("subgraph") == 0
 
 
@@ -270,7 +294,10 @@ def test_a_tensor_without_graph_is_refused():
 def test_a_tensor_without_graph_beside_others_is_a_constant():
     x = leaf(1.0)
     graph = cr.draw([x * 2, cr.tensor(7.0)]).graph
-    assert [(one.kind, one.values) for one in graph.nodes if one.target] == [("operation", [2.0]), ("constant", [7.0])]
+    assert [(one.kind, one.values) for one in graph.nodes if one.target] == [
+        ("operation", [2.0]),
+        ("constant", [7.0]),
+    ]
 
 
 @pytest.mark.parametrize("target", [3.0, [1, 2], None, {"a": "b"}])
@@ -360,7 +387,9 @@ def test_a_backward_that_raises_is_marked():
     picture = cr.draw(Broken.apply(x * 3) + 1)
     box = next(one for one in picture.graph.nodes if one.operation == "Broken")
     assert box.error == "ArithmeticError: no gradient today"
-    assert picture.graph.notes == ["the backward pass stops at BrokenBackward: ArithmeticError: no gradient today"]
+    assert picture.graph.notes == [
+        "the backward pass stops at BrokenBackward: ArithmeticError: no gradient today"
+    ]
     assert "no gradient today" in picture.dot
 
 
@@ -369,7 +398,10 @@ def test_a_freed_graph_says_what_is_lost():
     loss = (x * w + 1).exp().sum()
     loss.backward()
     picture = cr.draw(loss)
-    assert "backward() has freed what was saved" in picture.graph.notes[0] and "backward() has freed" in picture.dot
+    assert (
+        "backward() has freed what was saved" in picture.graph.notes[0]
+        and "backward() has freed" in picture.dot
+    )
     box = node(picture, "w")
     assert box.gradients[0] == pytest.approx(w.grad.tolist())
     assert [one.freed for one in picture.graph.nodes if one.operation == "exp"] == [True]
@@ -477,7 +509,7 @@ def test_dtypes(dtype):
 
 
 def test_doubling_eighteen_times_is_nineteen_nodes():
-    x = y = leaf(1.0)
+    y = leaf(1.0)
     for _ in range(18):
         y = y + y
     graph = cr.draw(y).graph
@@ -502,7 +534,7 @@ def test_a_thousand_time_steps():
 
 
 def test_a_hundred_thousand_operations(tmp_path):
-    x = y = leaf(1.0)
+    y = leaf(1.0)
     for _ in range(100_000):
         y = y + 1.0
     picture = cr.draw(y)
@@ -513,7 +545,7 @@ def test_a_hundred_thousand_operations(tmp_path):
 
 
 def test_a_large_graph_without_modules_is_not_laid_out(tmp_path):
-    x = y = leaf(1.0)
+    y = leaf(1.0)
     for _ in range(1200):
         y = y + 1.0
     picture = cr.draw(y)
@@ -573,7 +605,7 @@ def test_switches():
 
 
 def test_deep_graphs_run_downwards():
-    x = y = leaf(1.0)
+    y = leaf(1.0)
     for _ in range(3):
         y = y.tanh()
     assert "rankdir=LR" in cr.draw(y).dot
@@ -603,7 +635,15 @@ def test_svg():
     root = ElementTree.fromstring(picture.render("svg"))
     shown = [one.text.strip() for one in root.iter("{http://www.w3.org/2000/svg}text")]
     joined = " ".join(shown)
-    for expected in ("q = 3", "f = -12", "∂f/∂q = -4", "AddBackward0", "MulBackward0", "AccumulateGrad", "gradient of f"):
+    for expected in (
+        "q = 3",
+        "f = -12",
+        "∂f/∂q = -4",
+        "AddBackward0",
+        "MulBackward0",
+        "AccumulateGrad",
+        "gradient of f",
+    ):
         assert expected in joined
     assert shown.count("-4") == 4  # z; and back to q, x and y
     edges = [one for one in root.iter("{http://www.w3.org/2000/svg}g") if one.get("class") == "edge"]
@@ -619,7 +659,11 @@ def test_nothing_overlaps_in_the_svg():
     spans = []
     for group in root.iter("{http://www.w3.org/2000/svg}g"):
         if group.get("class") == "node":
-            points = [pair for one in group for pair in re.findall(r"(-?[\d.]+)[, ](-?[\d.]+)", one.get("d") or one.get("points") or "")]
+            points = [
+                pair
+                for one in group
+                for pair in re.findall(r"(-?[\d.]+)[, ](-?[\d.]+)", one.get("d") or one.get("points") or "")
+            ]
             xs, ys = [float(x) for x, _ in points], [float(y) for _, y in points]
             spans.append((min(xs), max(xs), min(ys), max(ys)))
     for (left, right, top, bottom), (left2, right2, top2, bottom2) in itertools.combinations(spans, 2):
@@ -627,7 +671,9 @@ def test_nothing_overlaps_in_the_svg():
 
 
 @needs_renderer
-@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml"), ("dot", b"digraph")])
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml"), ("dot", b"digraph")]
+)
 def test_save(tmp_path, ending, start):
     x, y, z, q, f = circuit()
     path = tmp_path / f"graph.{ending}"
@@ -650,7 +696,13 @@ def test_without_a_renderer(monkeypatch, tmp_path):
     picture = cr.draw(f)
     with pytest.raises(RuntimeError) as error:
         picture.save(tmp_path / "graph.svg")
-    for way in ("pip install pygraphviz", "apt install graphviz", "brew install graphviz", "winget install graphviz", ".dot"):
+    for way in (
+        "pip install pygraphviz",
+        "apt install graphviz",
+        "brew install graphviz",
+        "winget install graphviz",
+        ".dot",
+    ):
         assert way in str(error.value)
     assert not (tmp_path / "graph.svg").exists()
     assert "pip install pygraphviz" in picture._repr_mimebundle_()["text/plain"]
@@ -677,4 +729,10 @@ def test_numbers_as_text(value, expected):
 
 
 def test_bytes_as_text():
-    assert [text.byte_count(n) for n in (0, 1023, 1536, 3 << 20, 5 << 40)] == ["0 B", "1023 B", "1.5 kB", "3 MB", "5.12e+03 GB"]
+    assert [text.byte_count(n) for n in (0, 1023, 1536, 3 << 20, 5 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 kB",
+        "3 MB",
+        "5.12e+03 GB",
+    ]

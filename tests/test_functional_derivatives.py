@@ -171,3 +171,74 @@ def test_anomaly_mode_names_the_step_and_the_users_line():
     y = (x.sqrt() * 0).sum()
     y.backward()
     assert np.isnan(x.grad.numpy()[0])
+
+
+def test_transforms_nest_and_agree():
+    func = cr.func
+    x = vector(0.5, -1.0, 2.0)
+
+    def f(t):
+        return (t**3).sum() + t.prod()
+
+    np.testing.assert_allclose(func.grad(f)(x).numpy(), functional.jacobian(f, x).numpy())
+    np.testing.assert_allclose(func.hessian(f)(x).numpy(), functional.hessian(f, x).numpy(), atol=1e-12)
+    third = func.grad(lambda a: func.grad(lambda b: func.grad(lambda c: (c**4).sum())(b).sum())(a).sum())(x)
+    np.testing.assert_allclose(third.numpy(), 24 * x.numpy())
+    gradient, (value, aux) = func.grad_and_value(lambda t: (f(t), t * 2), has_aux=True)(x)
+    assert value.item() == f(x).item() and not gradient.requires_grad and aux.tolist() == [1.0, -2.0, 4.0]
+    rows, columns = func.jacrev(lambda t: t.sin() * t.sum())(x), func.jacfwd(lambda t: t.sin() * t.sum())(x)
+    np.testing.assert_allclose(rows.numpy(), columns.numpy(), rtol=1e-12)
+    out, product = func.vjp(lambda d: {"y": d["a"] * d["b"]}, {"a": x, "b": x + 1})
+    (found,) = product({"y": cr.ones(3, dtype=cr.float64)})
+    np.testing.assert_allclose(found["a"].numpy(), (x + 1).numpy())
+    out, linear = func.linearize(cr.sin, x)
+    np.testing.assert_allclose(linear(x).numpy(), np.cos(x.numpy()) * x.numpy())
+    with pytest.raises(RuntimeError, match="scalar"):
+        func.grad(lambda t: t)(x)
+    with pytest.raises(RuntimeError, match="tangents"):
+        func.jvp(cr.sin, (x,), (x[:1],))
+
+
+def test_a_transform_inside_an_ordinary_graph():
+    w = vector(2.0).requires_grad_()
+    g = cr.func.grad(lambda t: (t * t * w).sum())(vector(1.0, 2.0))
+    g.sum().backward()
+    assert g.tolist() == [4.0, 8.0] and w.grad.tolist() == [6.0]
+
+
+def test_functional_call_swaps_parameters_and_puts_them_back():
+    net = cr.nn.Linear(2, 1).double()
+    new = {"weight": cr.ones(1, 2, dtype=cr.float64), "bias": cr.zeros(1, dtype=cr.float64)}
+    before = net.weight
+    assert cr.func.functional_call(net, new, (vector(1.0, 2.0),)).tolist() == [3.0]
+    assert net.weight is before
+    grads = cr.func.grad(lambda p, x: cr.func.functional_call(net, p, (x,)).sum())(new, vector(1.0, 2.0))
+    assert grads["weight"].tolist() == [[1.0, 2.0]]
+    with pytest.raises(RuntimeError, match="unknown"):
+        cr.func.functional_call(net, {"nothing": before}, (vector(1.0, 2.0),))
+    parameters, buffers = cr.func.stack_module_state([cr.nn.Linear(2, 1), cr.nn.Linear(2, 1)])
+    assert parameters["weight"].shape == (2, 1, 2) and buffers == {}
+
+
+def test_multi_grad_hooks_and_edges():
+    graph = cr.autograd.graph
+    x, y, z = (vector(v).requires_grad_() for v in (1.0, 2.0, 3.0))
+    seen, first = [], []
+    handle = graph.register_multi_grad_hook([x, y, z], lambda grads: seen.append([None if g is None else g.item() for g in grads]))
+    graph.register_multi_grad_hook([x, y], lambda g: first.append(g.item()), mode="any")
+    (x * y).backward()
+    assert seen == [[2.0, 1.0, None]] and len(first) == 1
+    handle.remove()
+    (x * y).backward()
+    assert len(seen) == 1 and len(first) == 2
+    assert graph.get_gradient_edge(x).node.variable is x
+    h = x * 2
+    assert graph.get_gradient_edge(h).node is h.grad_fn
+    with graph.allow_mutation_on_saved_tensors():
+        p = x * 1
+        q = p * p
+        p.zero_()
+    q.backward()
+    version = x._version
+    graph.increment_version(x)
+    assert x._version == version + 1

@@ -61,8 +61,12 @@ def test_attributes_go_to_their_tables():
     net.label = "text"
     net.label = nn.Parameter(cr.ones(1))
     assert "label" in net._parameters and "label" not in net.__dict__
+    with pytest.raises(TypeError, match="as 'label': a Parameter or None expected"):
+        net.label = nn.Linear(1, 1)
+    del net.label
     net.label = nn.Linear(1, 1)
-    assert "label" in net._modules and "label" not in net._parameters
+    net.label = nn.Parameter(cr.ones(1))
+    assert "label" in net._parameters and "label" not in net._modules
     del net.label, net.seen
     assert not hasattr(net, "label") and "seen" not in dict(net.named_buffers())
     net.mean = nn.Buffer(cr.ones(2))
@@ -224,8 +228,9 @@ def test_loading_by_assignment_keeps_the_given_tensors():
     net.scale.requires_grad_(False)
     state = {name: value.double() for name, value in Net().state_dict().items()}
     net.load_state_dict(state, assign=True)
-    assert net.first.weight.dtype is cr.float64 and net.first.weight._array is state["first.weight"]._array
-    assert isinstance(net.first.weight, nn.Parameter) and net.first.weight.requires_grad
+    weight = net.rest[0].weight
+    assert weight.dtype is cr.float64 and weight._array is state["rest.0.weight"]._array
+    assert isinstance(weight, nn.Parameter) and weight.requires_grad
     assert not net.scale.requires_grad
 
 
@@ -320,7 +325,9 @@ def test_forward_hooks_may_change_what_goes_in_and_out():
     x = cr.ones(1, 2)
     handles = [
         net.register_forward_pre_hook(lambda module, args: log.append("pre") or (args[0] * 2,)),
-        net.register_forward_pre_hook(lambda module, args, kwargs: log.append("first"), with_kwargs=True, prepend=True),
+        net.register_forward_pre_hook(
+            lambda module, args, kwargs: log.append("first"), with_kwargs=True, prepend=True
+        ),
         net.register_forward_hook(lambda module, args, out: log.append("post") or out + 1),
         net.register_forward_hook(lambda module, args, kwargs, out: log.append(kwargs), with_kwargs=True),
     ]
@@ -384,6 +391,7 @@ def test_backward_hooks_without_a_gradient_for_the_input():
 
 
 def test_backward_hooks_are_right_to_second_order():
+    """The second derivative reaches the input without passing the output; as in PyTorch the hook is not called for it."""
     net = nn.Tanh()
     net.register_full_backward_hook(lambda module, into, out: (into[0] * 2,))
     x = cr.tensor(0.3, dtype=cr.float64, requires_grad=True)
@@ -480,7 +488,9 @@ def test_repr():
 
     assert repr(nn.Sequential(Odd())) == "Sequential(\n  (0): odd one\n)" and repr(Odd()) == "odd one"
     assert repr(nn.ModuleList()) == "ModuleList()"
-    assert "(a): Parameter containing: [chainrule.float32 of size 2x3]" in repr(nn.ParameterDict({"a": cr.ones(2, 3)}))
+    assert "(a): Parameter containing: [chainrule.float32 of size 2x3]" in repr(
+        nn.ParameterDict({"a": cr.ones(2, 3)})
+    )
     assert repr(nn.Parameter(cr.ones(1))).startswith("Parameter containing:\ntensor(")
 
 

@@ -7,11 +7,15 @@ from chainrule.nn.utils import rnn as packing
 
 
 def test_padding_and_packing_undo_each_other():
-    sequences = [cr.arange(start, start + n).float().requires_grad_() for start, n in ((1, 2), (10, 4), (20, 1))]
+    sequences = [
+        cr.arange(start, start + n).float().requires_grad_() for start, n in ((1, 2), (10, 4), (20, 1))
+    ]
     padded = packing.pad_sequence(sequences, padding_value=-1.0)
     assert padded.tolist() == [[1, 10, 20], [2, 11, -1], [-1, 12, -1], [-1, 13, -1]]
     assert packing.pad_sequence(sequences, batch_first=True, padding_side="left").tolist()[0] == [0, 0, 1, 2]
-    assert [one.tolist() for one in packing.unpad_sequence(padded, [2, 4, 1])] == [one.tolist() for one in sequences]
+    assert [one.tolist() for one in packing.unpad_sequence(padded, [2, 4, 1])] == [
+        one.tolist() for one in sequences
+    ]
     packed = packing.pack_sequence(sequences, enforce_sorted=False)
     assert packed.data.tolist() == [10, 1, 20, 11, 2, 12, 13]
     assert packed.batch_sizes.tolist() == [3, 2, 1, 1]
@@ -47,7 +51,11 @@ def test_padding_and_packing_refuse_what_makes_no_sense():
         (lambda: packing.pack_padded_sequence(padded, [5, 2, 1]), RuntimeError, "from 1 to 4"),
         (lambda: packing.pack_padded_sequence(padded, 3), ValueError, "one dimension"),
         (lambda: packing.pack_padded_sequence(cr.zeros(3), [1], batch_first=True), ValueError, "expected"),
-        (lambda: packing.pad_packed_sequence(packing.pack_sequence([cr.zeros(3)]), total_length=2), ValueError, "total_length"),
+        (
+            lambda: packing.pad_packed_sequence(packing.pack_sequence([cr.zeros(3)]), total_length=2),
+            ValueError,
+            "total_length",
+        ),
         (lambda: packing.pad_sequence([]), RuntimeError, "at least one"),
         (lambda: packing.pad_sequence([cr.zeros(2, 3), cr.zeros(2, 4)]), RuntimeError, "must agree"),
         (lambda: packing.pad_sequence([[1.0]]), RuntimeError, "Tensors"),

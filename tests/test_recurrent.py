@@ -8,7 +8,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.nn.functional.recurrent import gru_cell, rnn_tanh_cell
-from chainrule.nn.recurrent import LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from chainrule.nn.recurrent import LSTM, RNN
+from chainrule.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from chainrule.nn.utils import rnn as packing
 from tests.recurrent_layers import CELLS, KINDS, double, flat, initial, listed, made, random, weighted
 
@@ -16,11 +17,16 @@ VARIANTS = {
     "plain": {},
     "deep": {"num_layers": 3},
     "both-ways": {"bidirectional": True},
-    "deep-both-ways-batch-first-no-bias": {"num_layers": 2, "bidirectional": True, "batch_first": True, "bias": False},
+    "deep-both-ways-batch-first-no-bias": {
+        "num_layers": 2,
+        "bidirectional": True,
+        "batch_first": True,
+        "bias": False,
+    },
 }
 
 
-def theirs(layer, **moved):
+def theirs(layer):
     """PyTorch's layer of the same kind with the same parameters."""
     torch = pytest.importorskip("torch")
     options = {name: getattr(layer, name) for name in ("num_layers", "bias", "batch_first", "bidirectional")}
@@ -28,7 +34,7 @@ def theirs(layer, **moved):
         options["nonlinearity"] = layer.nonlinearity
     if layer.proj_size:
         options["proj_size"] = layer.proj_size
-    other = getattr(torch.nn, type(layer).__name__)(4, 5, **options, **moved, dtype=torch.float64)
+    other = getattr(torch.nn, type(layer).__name__)(4, 5, **options, dtype=torch.float64)
     other.load_state_dict({name: torch.tensor(value.numpy()) for name, value in layer.state_dict().items()})
     return torch, other
 
@@ -101,7 +107,14 @@ def test_packed_sequences_agree_with_pytorch(kind, lengths):
 
         return function
 
-    compare(layer, torch, other, run(layer, packing), run(other, torch.nn.utils.rnn), [random(1, 5, 4, 4), *states])
+    compare(
+        layer,
+        torch,
+        other,
+        run(layer, packing),
+        run(other, torch.nn.utils.rnn),
+        [random(1, 5, 4, 4), *states],
+    )
 
 
 @pytest.mark.torch
@@ -111,10 +124,14 @@ def test_parameters_are_named_and_printed_as_in_pytorch(kind):
     cls, own = KINDS[kind]
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True, **own}
     ours, other = cls(4, 5, **options), getattr(torch.nn, cls.__name__)(4, 5, **options)
-    assert {n: tuple(p.shape) for n, p in ours.named_parameters()} == {n: tuple(p.shape) for n, p in other.named_parameters()}
+    assert {n: tuple(p.shape) for n, p in ours.named_parameters()} == {
+        n: tuple(p.shape) for n, p in other.named_parameters()
+    }
     assert list(ours.state_dict()) == list(other.state_dict())
     assert repr(ours) == repr(other)
-    assert [[tuple(p.shape) for p in one] for one in ours.all_weights] == [[tuple(p.shape) for p in one] for one in other.all_weights]
+    assert [[tuple(p.shape) for p in one] for one in ours.all_weights] == [
+        [tuple(p.shape) for p in one] for one in other.all_weights
+    ]
 
 
 @pytest.mark.torch
@@ -125,14 +142,18 @@ def test_cells_agree_with_pytorch(kind):
     for bias, shape in itertools.product((True, False), ((3, 4), (4,))):
         ours = CELLS[kind](4, 5, bias=bias, **own, dtype=cr.float64)
         other = getattr(torch.nn, CELLS[kind].__name__)(4, 5, bias=bias, **own, dtype=torch.float64)
-        other.load_state_dict({name: torch.tensor(value.numpy()) for name, value in ours.state_dict().items()})
+        other.load_state_dict(
+            {name: torch.tensor(value.numpy()) for name, value in ours.state_dict().items()}
+        )
         states = [random(5 + i, *shape[:-1], 5) for i in range(2 if kind == "lstm" else 1)]
 
         def run(of):
             return lambda x, *hx: listed(of(x, tuple(hx) if len(hx) == 2 else hx[0]))
 
         compare(ours, torch, other, run(ours), run(other), [random(4, *shape), *states])
-        agree(listed(ours(double(np.ones(shape))))[0], listed(other(torch.ones(shape, dtype=torch.float64)))[0])
+        agree(
+            listed(ours(double(np.ones(shape))))[0], listed(other(torch.ones(shape, dtype=torch.float64)))[0]
+        )
         assert repr(ours) == repr(other)
 
 
@@ -152,12 +173,16 @@ def test_a_layer_is_its_cell_step_by_step(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_other_direction_is_the_reversed_sequence(kind):
     both, one = made(kind, bidirectional=True), made(kind)
-    one.load_state_dict({n.removesuffix("_reverse"): v for n, v in both.state_dict().items() if n.endswith("_reverse")})
+    one.load_state_dict(
+        {n.removesuffix("_reverse"): v for n, v in both.state_dict().items() if n.endswith("_reverse")}
+    )
     x = double(random(1, 6, 3, 4))
     output, states = both(x)
     alone, last = one(x.flip(0))
     width = alone.shape[2]
-    np.testing.assert_allclose(output.detach().numpy()[:, :, width:], alone.flip(0).detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        output.detach().numpy()[:, :, width:], alone.flip(0).detach().numpy(), rtol=1e-12
+    )
     for mine, other in zip(listed(states), listed(last), strict=True):
         np.testing.assert_allclose(mine[1].detach().numpy(), other[0].detach().numpy(), rtol=1e-12)
 
@@ -210,12 +235,17 @@ def test_the_fake_device_agrees(kind):
     def run(device):
         layer.zero_grad()
         layer.to(device)
-        packed = packing.pack_sequence([cr.tensor(one, device=device) for one in sequences], enforce_sorted=False)
+        packed = packing.pack_sequence(
+            [cr.tensor(one, device=device) for one in sequences], enforce_sorted=False
+        )
         output, states = layer(packed)
         other, _ = layer(cr.tensor(random(9, 4, 2, 4), device=device))
         assert output.data.device.type == device
         weighted([output.data, other, *listed(states)]).backward()
-        return [one.detach().cpu().numpy() for one in (output.data, other, *listed(states), *(p.grad for p in layer.parameters()))]
+        return [
+            one.detach().cpu().numpy()
+            for one in (output.data, other, *listed(states), *(p.grad for p in layer.parameters()))
+        ]
 
     for one, two in zip(run("cpu"), run("fake"), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-13)
@@ -284,8 +314,16 @@ def test_wrong_shapes_name_what_was_expected():
         (lambda: GRUCell(4, 5)(cr.zeros(2, 4), cr.zeros(3, 5)), RuntimeError, r"\(2, 5\), got \(3, 5\)"),
         (lambda: GRUCell(4, 5)(cr.zeros(2, 3)), RuntimeError, r"input_size \(4\), got 3"),
         (lambda: GRUCell(4, 5)(cr.zeros(1, 2, 4)), ValueError, "1-d"),
-        (lambda: gru_cell(cr.zeros(2, 4), cr.zeros(2, 5), cr.zeros(10, 4), cr.zeros(10, 5)), RuntimeError, "weights"),
-        (lambda: rnn_tanh_cell(cr.zeros(2, 3), cr.zeros(2, 5), cr.zeros(5, 4), cr.zeros(5, 5)), RuntimeError, r"\(N, 4\)"),
+        (
+            lambda: gru_cell(cr.zeros(2, 4), cr.zeros(2, 5), cr.zeros(10, 4), cr.zeros(10, 5)),
+            RuntimeError,
+            "weights",
+        ),
+        (
+            lambda: rnn_tanh_cell(cr.zeros(2, 3), cr.zeros(2, 5), cr.zeros(5, 4), cr.zeros(5, 5)),
+            RuntimeError,
+            r"\(N, 4\)",
+        ),
     ]:
         with pytest.raises(error, match=text):
             call()

@@ -8,7 +8,8 @@ import pytest
 import chainrule as cr
 from chainrule.autograd.ops import recurrence
 from chainrule.nn.functional.recurrent import network
-from chainrule.nn.recurrent import GRU, LSTM, RNN, LSTMCell, RNNCell
+from chainrule.nn.recurrent import GRU, LSTM, RNN
+from chainrule.nn.recurrent_cells import LSTMCell, RNNCell
 from tests.recurrent_layers import KINDS, double, flat, initial, listed, made, random, weighted
 
 
@@ -59,12 +60,18 @@ def test_the_two_linear_recurrences_are_each_others_transpose(sizes):
     fixed = [random(10 + i, *shape) for i, shape in enumerate(coefficients)]
     forth = recurrence.memory_recurrence(*v, *fixed, sizes=sizes)
     back = recurrence.memory_recurrence_transpose(*u, *fixed, sizes=sizes)
-    assert math.isclose(sum((a * b).sum() for a, b in zip(forth, u, strict=True)), sum((a * b).sum() for a, b in zip(v, back, strict=True)))
+    assert math.isclose(
+        sum((a * b).sum() for a, b in zip(forth, u, strict=True)),
+        sum((a * b).sum() for a, b in zip(v, back, strict=True)),
+    )
     v, u = ([one[0], random(20 + i, r, 4)] for i, one in enumerate((v, u)))
     fixed = [fixed[0], random(30, 4, 2), *fixed[3:5]]
     forth = recurrence.state_recurrence(*v, *fixed, sizes=sizes)
     back = recurrence.state_recurrence_transpose(*u, *fixed, sizes=sizes)
-    assert math.isclose(sum((a * b).sum() for a, b in zip(forth, u, strict=True)), sum((a * b).sum() for a, b in zip(v, back, strict=True)))
+    assert math.isclose(
+        sum((a * b).sum() for a, b in zip(forth, u, strict=True)),
+        sum((a * b).sum() for a, b in zip(v, back, strict=True)),
+    )
 
 
 def test_a_sequence_is_one_node_of_the_graph():
@@ -125,7 +132,9 @@ def test_truncated_backpropagation_by_detach(kind):
     first, state = layer(x[:5])
     state = tuple(one.detach() for one in state) if isinstance(state, tuple) else state.detach()
     second, end = layer(x[5:], state)
-    np.testing.assert_allclose(np.concatenate([first.detach().numpy(), second.detach().numpy()]), whole.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate([first.detach().numpy(), second.detach().numpy()]), whole.detach().numpy(), rtol=1e-12
+    )
     np.testing.assert_allclose(listed(end)[0].detach().numpy(), listed(last)[0].detach().numpy(), rtol=1e-12)
     second.sum().backward()
     assert not x.grad[:5].numpy().any()
@@ -180,7 +189,14 @@ def test_a_memory_cell_by_hand():
 
 
 def test_a_memory_cell_over_nine_steps():
-    x = list(zip([1, 3, 2, 4, 2, 1, 3, 6, 1], [0, 1, 0, 1, 0, 0, -1, 1, 0], [0, 0, 0, 0, 0, 1, 0, 0, 1], strict=True))
+    x = list(
+        zip(
+            [1, 3, 2, 4, 2, 1, 3, 6, 1],
+            [0, 1, 0, 1, 0, 0, -1, 1, 0],
+            [0, 0, 0, 0, 0, 1, 0, 0, 1],
+            strict=True,
+        )
+    )
     assert simple_lstm(x, hard) == ([0, 3, 3, 7, 7, 7, 0, 6, 6], [0, 0, 0, 0, 0, 7, 0, 0, 6])
 
 
@@ -200,8 +216,12 @@ def test_one_unit_with_all_weights_a_half():
     assert math.isclose(c.item(), 0.524115723, abs_tol=1e-9)
     cell = halves(LSTMCell)
     assert math.isclose(cell(ones[:1])[1].item(), 0.287649137, abs_tol=1e-9)
-    np.testing.assert_allclose(halves(GRU)(ones)[0].detach().numpy()[:, 0], [0.174468021, 0.292576456], atol=1e-9)
-    np.testing.assert_allclose(halves(RNN)(ones)[0].detach().numpy()[:, 0], [0.462117157, 0.623712550], atol=1e-9)
+    np.testing.assert_allclose(
+        halves(GRU)(ones)[0].detach().numpy()[:, 0], [0.174468021, 0.292576456], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        halves(RNN)(ones)[0].detach().numpy()[:, 0], [0.462117157, 0.623712550], atol=1e-9
+    )
 
 
 def test_the_output_fed_back():
@@ -238,7 +258,11 @@ def test_peepholes(form):
         else:
             gate, candidate = 0.5 + 0.5 * c, double(0.5)
         gate = cr.sigmoid(gate)
-        c = gate * candidate.tanh() + gate * c if form.startswith("gates") else gate * cr.tanh(candidate) + gate * c
+        c = (
+            gate * candidate.tanh() + gate * c
+            if form.startswith("gates")
+            else gate * cr.tanh(candidate) + gate * c
+        )
         h = gate * c.tanh()
         found.append((c.item(), h.item()))
     second = (0.615142622, 0.369731110) if form.startswith("everything") else (0.491559901, 0.298603368)

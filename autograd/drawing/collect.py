@@ -1,13 +1,14 @@
 """From the engine's graph to plain data: a walk over every operation, without recursion."""
 
 import functools
+import itertools
 
 from chainrule.autograd import late
 from chainrule.autograd.graph import Node, Slot
 from chainrule.autograd.writes import log
 from chainrule.backends import backend_of, dtypes, namespaces
 
-from .data import CONSTANT, LEAF, OPERATION, Graph, GraphEdge, GraphNode, plain
+from .data import CONSTANT, INPUT, LEAF, OPERATION, Graph, GraphEdge, GraphNode, plain
 
 
 def origin(edge):
@@ -103,7 +104,7 @@ class Collector:
         fact = self.facts.get(node)
         if fact is not None:
             box.values[: len(fact.values)] = fact.values
-            box.name, box.module, box.source, box.code = fact.name, fact.module, fact.source, fact.code
+            box.name, box.calls, box.source, box.code = fact.name, fact.calls, fact.source, fact.code
         self.boxes[node] = box
         saved = self._saved_by(node, box)
         names = input_names(node)
@@ -191,9 +192,7 @@ class Collector:
         array = value._array if isinstance(value, late.Tensor) else value
         box = self._constants.get(id(array))
         if box is None:
-            name, kind = (
-                self.names.of_tensor.get(id(value)) or self.names.of_array.get(id(array)) or (variable, None)
-            )
+            name, kind = self._known(value, array, variable)
             box = self._constants[id(array)] = self._add(
                 kind=kind or CONSTANT,
                 name=name,
@@ -203,6 +202,15 @@ class Collector:
                 gradients=[None],
             )
         return box
+
+    def _known(self, value, array, variable):
+        """Name and kind of a value without gradient. A view is called after the memory it looks at."""
+        names = self.names
+        known = names.of_tensor.get(id(value)) or names.of_array.get(id(array))
+        if known is not None:
+            return known[0] or variable, known[1]
+        name, kind = names.of_memory.get(id(backend_of(array).root(array)), (None, None))
+        return variable or (name and f"{name} (view)"), kind
 
     def _target(self, name, tensor, edge):
         place, output = (None, 0) if edge is None else origin(edge)
@@ -226,15 +234,17 @@ class Collector:
                 box.gradients[output] = plain(tensor._grad._array, self.limit)
 
     def _modules_of_values(self):
-        """A parameter or constant belongs to the module whose operations alone use it."""
-        users = {}
+        """A parameter or constant belongs to the module in which it is used, or the one around all its uses."""
         nodes = self.graph.nodes
+        common = {}
         for wire in self.graph.edges:
-            if nodes[wire.source].operation is None:
-                users.setdefault(wire.source, set()).add(nodes[wire.target].module)
-        for source, paths in users.items():
-            if len(paths) == 1 and nodes[source].kind != "input":
-                nodes[source].module = paths.pop()
+            source, calls = nodes[wire.source], nodes[wire.target].calls
+            if source.operation is None and source.kind != INPUT:
+                known = common.get(source.id, calls)
+                equal = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(known, calls, strict=False))
+                common[source.id] = known if known is calls else tuple([call for call, _ in equal])
+        for i, calls in common.items():
+            nodes[i].calls = calls
 
     def _bytes_kept(self):
         for place in self.boxes:

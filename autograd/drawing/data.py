@@ -40,7 +40,7 @@ class GraphNode:
         default_factory=list
     )  # (name, shape, bytes) of each array kept for the backward operation
     freed: bool = False  # what was saved is gone: backward() has run
-    module: str = ""  # path of the module it belongs to
+    calls: tuple = ()  # ("path", n) of each module it is computed in, outermost first; n counts that module's calls
     source: str | None = None  # "file.py:12" of the user's line
     code: str | None = None  # the expression on that line that it computes
     target: bool = False  # one of the drawn outputs
@@ -51,6 +51,11 @@ class GraphNode:
     def shape(self):
         """The shape of the first output."""
         return self.shapes[0]
+
+    @property
+    def module(self):
+        """The path of the innermost module it belongs to, or ""."""
+        return self.calls[-1][0] if self.calls else ""
 
     @property
     def saved_bytes(self):

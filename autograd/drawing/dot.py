@@ -82,41 +82,33 @@ def _direction(graph):
 
 
 def _nodes(graph, style, direction):
-    """A line for each node, inside nested clusters for the modules they belong to."""
-    if not style.modules or not graph.modules:
+    """A line for each node, inside a nested cluster for each call of a module."""
+    if not style.modules:
         return [_node(node, graph, style, direction) for node in graph.nodes]
     inside = {}
     for node in graph.nodes:
-        inside.setdefault(_drawn_path(node.module, graph.modules), []).append(node)
-    lines, open_paths = [], []
-    for path in sorted(inside, key=lambda path: path.split(".")):
-        wanted = [part for part in _prefixes(path) if part in graph.modules]
-        while open_paths and open_paths[-1] not in wanted:
-            open_paths.pop()
+        inside.setdefault(node.calls, []).append(node)
+    lines, around = [], ()
+    for calls in sorted(inside):  # so that what lies in the same call stands together
+        while around != calls[: len(around)]:
+            around = around[:-1]
             lines.append("  }")
-        for part in wanted[len(open_paths) :]:
-            open_paths.append(part)
-            lines.append(_cluster(part, graph.modules[part]))
-        lines += [_node(node, graph, style, direction) for node in inside[path]]
-    return lines + ["  }"] * len(open_paths)
+        for call in calls[len(around) :]:
+            lines.append(_cluster(around, call, graph.modules.get(call[0], "")))
+            around = (*around, call)
+        lines += [_node(node, graph, style, direction) for node in inside[calls]]
+    return lines + ["  }"] * len(around)
 
 
-def _prefixes(path):
-    parts = path.split(".") if path else []
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
-
-
-def _drawn_path(path, modules):
-    """The innermost module on the way to `path` that is known."""
-    return next((part for part in reversed(_prefixes(path)) if part in modules), "")
-
-
-def _cluster(path, what):
-    name = path.rpartition(".")[2]
-    label = escape(what if what.partition("(")[0] == name else f"{name}: {what}")
+def _cluster(around, call, what):
+    path, number = call
+    inner = path.removeprefix(around[-1][0] + ".") if around else path
+    label = what if what.partition("(")[0] == inner else f"{inner}: {what}"
+    if number:
+        label += f", call {number + 1}"
     return (
-        f'  subgraph "cluster_{escape(path)}" {{ graph [style="rounded,filled" color="#D5DAE1" fillcolor="#FAFBFC" margin=10 '
-        f'labeljust=l labelloc=t fontcolor="{MUTED}" fontsize=10 label="{label}"]'
+        f'  subgraph "cluster_{escape(path)} {number}" {{ graph [style="rounded,filled" color="#D5DAE1" fillcolor="#FAFBFC" '
+        f'margin=10 labeljust=l labelloc=t fontcolor="{MUTED}" fontsize=10 label="{escape(label)}"]'
     )
 
 
@@ -145,7 +137,11 @@ def _small(text):
 
 
 def _forward(node, style):
-    lines = []
+    shapes = ", ".join(
+        f"{'scalar' if shape == () else shape} {dtype}"
+        for shape, dtype in zip(node.shapes, node.dtypes, strict=True)
+    )
+    value = _equation("", node.values)
     if node.kind == MODULE:
         lines = [
             f"<B>{escape(node.name)}</B>",
@@ -153,22 +149,21 @@ def _forward(node, style):
             _small(f"{node.count} operations"),
         ]
     elif node.operation is not None:
-        lines = [f"<B>{escape(node.operation)}</B>", *_equation(escape(node.name or ""), node.values)]
+        lines = [
+            f"<B>{escape(node.operation)}</B>",
+            *(_equation(escape(node.name or ""), node.values) if value else []),
+        ]
+        if node.name and not value:
+            shapes = f"{escape(node.name)}: {shapes}"
     elif node.name is not None:
-        lines = _equation(f"<B>{escape(node.name)}</B>", node.values) or [f"<B>{escape(node.name)}</B>"]
+        lines = _equation(f"<B>{escape(node.name)}</B>", node.values)
     else:
-        lines = _equation("", node.values) or [f"<B>{node.kind}</B>"]
-    if style.shapes and (node.operation is not None or node.kind != CONSTANT or node.shapes != [()]):
-        lines.append(
-            _small(", ".join(_shape_and_dtype(*one) for one in zip(node.shapes, node.dtypes, strict=True)))
-        )
+        lines = value or [f"<B>{node.kind}</B>"]
+    if style.shapes and not (node.kind == CONSTANT and node.shapes == [()]):
+        lines.append(_small(shapes))
     if style.source and node.code:
         lines.append(_small(f"<I>{escape(crop(node.code, 46))}</I>"))
     return _cell("f", COLOURS[node.kind], lines, border=2 if node.target else 1)
-
-
-def _shape_and_dtype(shape, dtype):
-    return f"{'scalar' if shape == () else shape} {dtype}"
 
 
 def _equation(name, values):
@@ -187,15 +182,14 @@ def _equation(name, values):
 def _backward(node, graph, style):
     gradient = f"∂{escape(graph.subject)}/∂{escape(node.name)}" if node.name else "gradient"
     known = any(one is not None for one in node.gradients)
-    if node.operation is None:
-        lines = [*_equation(f"<B>{gradient}</B>", node.gradients), _small(node.backward)]
-    else:
-        lines = [
-            f"<B>{escape(node.backward)}</B>",
-            *(_equation(gradient, node.gradients) if known or node.name else []),
-        ]
+    name = f"<B>{gradient}</B>" if node.operation is None else gradient if node.name or known else ""
+    lines = _equation(name, node.gradients)
     if style.shapes and not known:
         lines.append(_small(", ".join("scalar" if shape == () else str(shape) for shape in node.shapes)))
+    if node.operation is None:
+        lines.append(_small(node.backward))
+    else:
+        lines.insert(0, f"<B>{escape(node.backward)}</B>")
     if style.saved and node.freed:
         lines.append(_small("freed"))
     elif style.saved and node.saved:

@@ -7,7 +7,7 @@ from .data import MODULE, Graph, GraphEdge, GraphNode
 
 def fold(graph, max_nodes):
     """`graph` with its modules folded, as few levels as bring it to `max_nodes` nodes; None if that cannot be done."""
-    deepest = max((path.count(".") + 1 for path in graph.modules), default=0)
+    deepest = max((len(node.calls) for node in graph.nodes), default=0)
     for depth in range(deepest, 0, -1):
         folded = _fold_to(graph, depth)
         if len(folded.nodes) <= max_nodes:
@@ -24,12 +24,13 @@ def _fold_to(graph, depth):
     folded = Graph(subject=graph.subject, modules=graph.modules, saved_bytes=graph.saved_bytes)
     boxes, moved = {}, []
     for node in graph.nodes:
-        path = ".".join(node.module.split(".")[:depth])
+        calls = node.calls[:depth]
+        path = calls[-1][0] if calls else ""
         box = boxes.get(path) if path else None
         if box is None:
             box = replace(node, id=len(folded.nodes), saved=list(node.saved))
             if path:
-                box = boxes[path] = _module_box(box, path, graph.modules.get(path, ""))
+                box = boxes[path] = _module_box(box.id, calls, graph.modules.get(path, ""))
             folded.nodes.append(box)
         if path:
             _absorb(box, node)
@@ -50,10 +51,8 @@ def _fold_to(graph, depth):
     return folded
 
 
-def _module_box(box, path, what):
-    return GraphNode(
-        box.id, MODULE, name=path, operation=what, backward=None, module=path.rpartition(".")[0], count=0
-    )
+def _module_box(number, calls, what):
+    return GraphNode(number, MODULE, name=calls[-1][0], operation=what, calls=calls[:-1], count=0)
 
 
 def _absorb(box, node):

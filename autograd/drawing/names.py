@@ -10,6 +10,7 @@ import inspect
 from chainrule.autograd import late
 from chainrule.autograd.graph import Node, Slot
 from chainrule.autograd.writes import log
+from chainrule.backends import backend_of
 
 from .data import BUFFER, INPUT, PARAMETER
 
@@ -36,6 +37,7 @@ class Names:
     def __init__(self):
         self.of_tensor = {}  # id of Tensor -> (name or None, kind or None)
         self.of_array = {}  # id of a raw array -> the same
+        self.of_memory = {}  # id of the array that owns the memory -> the same
         self.of_edge = {}  # place in the graph -> (name, Tensor)
         self.modules = []
         self.wants_gradient = False
@@ -50,6 +52,7 @@ class Names:
             self.of_tensor[id(tensor)] = name, kind
             if self.of_array.get(id(tensor._array), (None,))[0] is None:
                 self.of_array[id(tensor._array)] = name, kind
+                self.of_memory.setdefault(id(backend_of(tensor._array).root(tensor._array)), (name, kind))
         edge = edge_of(tensor)
         if edge is not None and name is not None:
             self.of_edge.setdefault(edge, (name, tensor))

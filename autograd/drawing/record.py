@@ -18,17 +18,18 @@ from chainrule.backends.random import default_generator
 
 from .data import plain
 from .names import edge_of, is_module
+from .text import crop
 
 
 class Fact:
     """What was seen of one operation while it ran."""
 
-    __slots__ = ("code", "constants", "module", "name", "source", "values")
+    __slots__ = ("calls", "code", "constants", "name", "source", "values")
 
     def __init__(self):
         self.constants = {}  # place among the inputs -> (Tensor, array or number, its variable or None)
         self.values = ()
-        self.module = ""
+        self.calls = ()
         self.name = self.source = self.code = None
 
 
@@ -40,6 +41,8 @@ class Recorder:
         self.facts = {}
         self.modules = {}
         self._paths = {}  # id of module -> path
+        self._stack = []  # (frame, (path, number of the call)) of the modules that were running last, outermost first
+        self._counts = {}  # path -> calls so far
         self._alive = []
         self._previous = None
         self._own = {}  # code object -> whether it is chainrule's
@@ -58,6 +61,7 @@ class Recorder:
             return function(*inputs)
         finally:
             state.grad, state.inference, state.on_record = before
+            self._stack.clear()
 
     def __call__(self, node, out):
         if self._previous is not None:
@@ -68,7 +72,7 @@ class Recorder:
         fact.values = tuple(plain(one._array, self.limit) for one in outputs)
         operation = sys._getframe(1)
         user, modules = self._look_up(operation.f_back)
-        fact.module = self._path(modules)
+        fact.calls = self._calls(modules)
         variables = {}
         if user is not None:
             variables = user.f_locals
@@ -79,7 +83,7 @@ class Recorder:
             self._note_constants(fact, node, operation.f_locals, variables)
 
     def _look_up(self, frame):
-        """The innermost frame of the user's own code, and the modules whose methods are running, innermost first."""
+        """The innermost frame of the user's own code, and (frame, module) of the running modules, innermost first."""
         user, modules = None, []
         stop = Recorder.call.__code__
         while frame is not None and frame.f_code is not stop:
@@ -96,8 +100,10 @@ class Recorder:
                 kind = self._kinds.get(type(value))
                 if kind is None:
                     kind = self._kinds[type(value)] = is_module(value)
-                if kind:
-                    modules.append(value)
+                if kind and modules and modules[-1][1] is value:
+                    modules[-1] = frame, value  # `__call__` and `forward` are one call
+                elif kind:
+                    modules.append((frame, value))
             frame = frame.f_back
         return user, modules
 
@@ -113,13 +119,21 @@ class Recorder:
         # Columns count bytes of UTF-8.
         return text.encode()[start:end].decode(errors="replace") or None
 
-    def _path(self, modules):
-        if not modules:
-            return ""
-        if id(modules[0]) not in self._paths:
-            unknown = next(one for one in reversed(modules) if id(one) not in self._paths)
-            self._add_tree(unknown, type(unknown).__name__)
-        return self._paths.get(id(modules[0]), "")
+    def _calls(self, modules):
+        """The running calls as (path, number of the call), outermost first. A call that goes on is the same frame."""
+        stack = []
+        for frame, module in reversed(modules):
+            if id(module) not in self._paths:
+                self._add_tree(module, type(module).__name__)
+            path = self._paths[id(module)]
+            before = self._stack[len(stack)] if len(stack) < len(self._stack) else (None, None)
+            if before[0] is frame:
+                stack.append(before)
+            else:
+                number = self._counts[path] = self._counts.get(path, -1) + 1
+                stack.append((frame, (path, number)))
+        self._stack = stack
+        return tuple([call for _, call in stack if call[0]])
 
     def _add_tree(self, root, path):
         """Give `root`, at `path`, and all modules in it their paths."""
@@ -157,7 +171,7 @@ def _describe(module):
     """`Linear(64, 10)`: class and, for a module without modules in it, its settings."""
     name = type(module).__name__
     text = module.extra_repr() if next(iter(module.children()), None) is None else ""
-    return f"{name}({text})" if text and "\n" not in text else name
+    return f"{name}({crop(text, 40)})" if text and "\n" not in text else name
 
 
 @contextlib.contextmanager

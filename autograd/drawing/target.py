@@ -133,9 +133,9 @@ def _outputs(result, function, names):
 def _output_name(suffix, tensor, function, names):
     if function is None:
         name, _ = names.of_tensor.get(id(tensor), (None, None))
-        return name or suffix.strip("[]'\"") or "output"
+        return name or suffix.strip("[]'\"") or "y"
     name = getattr(function, "__name__", "output")
-    stem = "f" if name == "<lambda>" else "output" if is_module(function) or name == "forward" else name
+    stem = "f" if name == "<lambda>" else "y" if is_module(function) or name == "forward" else name
     return stem + suffix
 
 

@@ -33,7 +33,9 @@ def max_pool(xp, x, *, kernel, stride, padding, dilation, size):
     Every argument has an entry for each spatial dimension. padding counts the places before the first element; these, and those
     after the last that `size` asks for, count as -inf. Of equal elements the first gets the gradient.
     """
-    return _separable(xp, xp.maximum, _lowest(xp, x.dtype), x, zip(size, kernel, stride, padding, dilation, strict=True))
+    return _separable(
+        xp, xp.maximum, _lowest(xp, x.dtype), x, zip(size, kernel, stride, padding, dilation, strict=True)
+    )
 
 
 def _lowest(xp, dtype):
@@ -71,7 +73,10 @@ def max_pool_index(xp, x, *, kernel, stride, padding, dilation, size):
     """
     steps = [math.prod(x.shape[axis + 1 :]) for axis in range(2, x.ndim)]
     meetings = taps(x.shape[2:], size, kernel, stride, padding, dilation)
-    far = [1 + sum(t * d * step for t, d, step in zip(tap, dilation, steps, strict=True)) for tap, _, _ in meetings]
+    far = [
+        1 + sum(t * d * step for t, d, step in zip(tap, dilation, steps, strict=True))
+        for tap, _, _ in meetings
+    ]
     first = -1
     for axis, (count, s, p, step) in enumerate(zip(size, stride, padding, steps, strict=True)):
         first = first + _along_axis(xp.arange(count) * s - p, axis, len(size)) * step
@@ -112,14 +117,13 @@ def unpool(xp, x, index, *, size, distinct=False):
 
     distinct: no position is named twice, so that x can be written, which is faster. (If one is, its last value stays.)
     """
-    shape = (*x.shape[:2], *size)
-    flat = xp.zeros(math.prod(shape), dtype=x.dtype)
-    positions = _positions(xp, index, shape)
+    y = xp.zeros((*x.shape[:2], *size), dtype=x.dtype)
+    flat, positions = y.reshape(-1), _positions(xp, index, y.shape)
     if distinct:
         flat[positions] = x.reshape(-1)
     else:
         add_at(flat, positions, x.reshape(-1))
-    return flat.reshape(shape)
+    return y
 
 
 def _positions(xp, index, shape):
@@ -130,7 +134,13 @@ def _positions(xp, index, shape):
 
 @op(
     x=lambda xp, g, x_shape, kernel, stride, padding, count_padding, divisor: avg_unpool(
-        g, kernel=kernel, stride=stride, padding=padding, count_padding=count_padding, divisor=divisor, size=x_shape[2:]
+        g,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        count_padding=count_padding,
+        divisor=divisor,
+        size=x_shape[2:],
     ),
     cast="float",
 )
@@ -148,7 +158,13 @@ def avg_pool(xp, x, *, kernel, stride, padding, size, count_padding=True, diviso
 
 @op(
     v=lambda xp, g, v_shape, kernel, stride, padding, count_padding, divisor: avg_pool(
-        g, kernel=kernel, stride=stride, padding=padding, size=v_shape[2:], count_padding=count_padding, divisor=divisor
+        g,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        size=v_shape[2:],
+        count_padding=count_padding,
+        divisor=divisor,
     )
 )
 def avg_unpool(xp, v, *, kernel, stride, padding, size, count_padding=True, divisor=None):
@@ -160,7 +176,8 @@ def avg_unpool(xp, v, *, kernel, stride, padding, size, count_padding=True, divi
         before = (slice(None),) * (i + 2)
         spread = xp.zeros((*x.shape[: i + 2], size[i], *x.shape[i + 3 :]), dtype=wide)
         for _, lands, reads in along(size[i], 0, *windows[i]):
-            spread[(*before, reads)] += x[(*before, lands)]
+            part = spread[(*before, reads)]
+            part += x[(*before, lands)]
         x = spread
     return x.astype(v.dtype, copy=False)
 

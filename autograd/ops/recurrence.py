@@ -53,7 +53,9 @@ def _reversal(sizes):
     """For each row, the row of the same sequence as far from its end as this one is from its start."""
     starts = [mine.start for mine, _, _ in steps(sizes)]
     lengths = [sum(n > sequence for n in sizes) for sequence in range(sizes[0])]
-    return [starts[lengths[sequence] - 1 - t] + sequence for t, n in enumerate(sizes) for sequence in range(n)]
+    return [
+        starts[lengths[sequence] - 1 - t] + sequence for t, n in enumerate(sizes) for sequence in range(n)
+    ]
 
 
 @op(x=lambda xp, g, sizes: reverse_rows(g, sizes=sizes))
@@ -75,6 +77,12 @@ def by_gate(a, hidden):
     return a.reshape(a.shape[0], a.shape[1] // hidden, hidden).swapaxes(0, 1)
 
 
+def _columns(a, count):
+    """Columns (n, G*H) as G blocks (n, H)."""
+    width = a.shape[1] // count
+    return [a[:, k * width : (k + 1) * width] for k in range(count)]
+
+
 def gate_weights(xp, w):
     """w (G*H, H) as (G, H, H), each transposed: h @ gate_weights is (G, n, H). One product a gate runs faster than one for all."""
     return xp.ascontiguousarray(by_gate(w.T, w.shape[1]))
@@ -87,8 +95,7 @@ def _sources(xp, given, rows, like):
 
 def _slope_gradients(needs, s_a, drivers):
     """For each gate, its columns of s_a times the state it acts on."""
-    hidden = drivers[0].shape[1]
-    columns = (s_a[:, i * hidden : (i + 1) * hidden] for i in range(len(drivers)))
+    columns = _columns(s_a, len(drivers))
     return tuple(a * u if need else None for need, a, u in zip(needs, columns, drivers, strict=True))
 
 
@@ -125,11 +132,11 @@ def state_recurrence_transpose(xp, v_h, v_a, carry, w, *slopes, sizes):
 
     v_h (sizes[0] + R, H), v_a (R, G*H), carry and G slopes (R, H), w (G*H, H) -> u_h like v_h, u_a like v_a.
     """
-    count, hidden = slopes[0].shape
+    count = slopes[0].shape[0]
     u_h, u_a = _sources(xp, v_h, sizes[0] + count, w), xp.empty((count, w.shape[0]), dtype=w.dtype)
     for rows, read, write in reversed(steps(sizes)):
         h, a, before = u_h[write], u_a[rows], u_h[read]
-        for slope, gate in zip(slopes, by_gate(a, hidden), strict=True):
+        for slope, gate in zip(slopes, _columns(a, len(slopes)), strict=True):
             xp.multiply(slope[rows], h, out=gate)
         if v_a is not None:
             a += v_a[rows]
@@ -142,7 +149,7 @@ def state_recurrence_transpose(xp, v_h, v_a, carry, w, *slopes, sizes):
 @op(joint=_state_rule, outputs=("s_h", "s_a"))
 def state_recurrence(xp, v_h, v_a, carry, w, *slopes, sizes):
     """The first-order change of a cell with one state, forward in time; shapes as in its transpose."""
-    count, hidden = slopes[0].shape
+    count = slopes[0].shape[0]
     s_h, s_a = _sources(xp, v_h, sizes[0] + count, w), xp.empty((count, w.shape[0]), dtype=w.dtype)
     w_t = xp.ascontiguousarray(w.T)
     for rows, read, write in steps(sizes):
@@ -150,7 +157,7 @@ def state_recurrence(xp, v_h, v_a, carry, w, *slopes, sizes):
         xp.matmul(before, w_t, out=a)
         if v_a is not None:
             a += v_a[rows]
-        for slope, gate in zip(slopes, by_gate(a, hidden), strict=True):
+        for slope, gate in zip(slopes, _columns(a, len(slopes)), strict=True):
             h += slope[rows] * gate
         if carry is not None:
             h += carry[rows] * before
@@ -195,13 +202,13 @@ def memory_recurrence_transpose(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, size
 
     v_h and v_c (sizes[0] + R, H), v_a (R, 4H), carry, tilt and four slopes (R, H), w (4H, H) -> u_h, u_c, u_a like the v's.
     """
-    count, hidden = tilt.shape
+    count = tilt.shape[0]
     u_h, u_c = (_sources(xp, v, sizes[0] + count, w) for v in (v_h, v_c))
     u_a = xp.empty((count, w.shape[0]), dtype=w.dtype)
     for rows, read, write in reversed(steps(sizes)):
         h, c, a = u_h[write], u_c[write], u_a[rows]
         c += tilt[rows] * h
-        for slope, driver, gate in zip(slopes, (c, c, c, h), by_gate(a, hidden), strict=True):
+        for slope, driver, gate in zip(slopes, (c, c, c, h), _columns(a, len(slopes)), strict=True):
             xp.multiply(slope[rows], driver, out=gate)
         if v_a is not None:
             a += v_a[rows]
@@ -214,7 +221,7 @@ def memory_recurrence_transpose(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, size
 @op(joint=_memory_rule, outputs=("s_h", "s_c", "s_a"))
 def memory_recurrence(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
     """The first-order change of a long short-term memory, forward in time; shapes as in its transpose."""
-    count, hidden = tilt.shape
+    count = tilt.shape[0]
     s_h, s_c = (_sources(xp, v, sizes[0] + count, w) for v in (v_h, v_c))
     s_a, w_t = xp.empty((count, w.shape[0]), dtype=w.dtype), xp.ascontiguousarray(w.T)
     for rows, read, write in steps(sizes):
@@ -222,7 +229,7 @@ def memory_recurrence(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
         xp.matmul(s_h[read], w_t, out=a)
         if v_a is not None:
             a += v_a[rows]
-        for slope, state, gate in zip(slopes, (c, c, c, h), by_gate(a, hidden), strict=True):
+        for slope, state, gate in zip(slopes, (c, c, c, h), _columns(a, len(slopes)), strict=True):
             state += slope[rows] * gate
         c += carry[rows] * s_c[read]
         h += tilt[rows] * c

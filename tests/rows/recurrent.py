@@ -25,7 +25,9 @@ def scan(gx, w, states, sizes, step):
             row.append(one)
         extra.append(more)
         start += n
-    return *(np.concatenate(row) for row in rows), *([np.concatenate(extra, axis=1)] if extra[0] is not None else [])
+    return *(np.concatenate(row) for row in rows), *(
+        [np.concatenate(extra, axis=1)] if extra[0] is not None else []
+    )
 
 
 def rnn_reference(gx, w, h, sizes, activation):
@@ -44,7 +46,10 @@ def lstm_reference(gx, w, h, c, sizes):
 
 def gru_reference(gx, w, h, b, sizes):
     def step(x, product, states):
-        (xr, xz, xn), (hr, hz, hn) = np.split(x, 3, axis=1), np.split(product + (0 if b is None else b), 3, axis=1)
+        (xr, xz, xn), (hr, hz, hn) = (
+            np.split(x, 3, axis=1),
+            np.split(product + (0 if b is None else b), 3, axis=1),
+        )
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
         n = np.tanh(xn + r * hn)
         return [(1 - z) * n + z * states[0]], np.stack([r, z, n, hn])
@@ -57,7 +62,9 @@ def state_reference(v_h, v_a, carry, w, *slopes, sizes):
     for rows, read, write in recurrence.steps(sizes):
         s_a[rows] += s_h[read] @ w.T
         s_h[write] += carry[rows] * s_h[read]
-        s_h[write] += sum(slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], len(slopes), axis=1), strict=True))
+        s_h[write] += sum(
+            slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], len(slopes), axis=1), strict=True)
+        )
     return s_h, s_a
 
 
@@ -65,7 +72,9 @@ def memory_reference(v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
     s_h, s_c, s_a = v_h.copy(), v_c.copy(), v_a.copy()
     for rows, read, write in recurrence.steps(sizes):
         s_a[rows] += s_h[read] @ w.T
-        i, f, g, o = (slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], 4, axis=1), strict=True))
+        i, f, g, o = (
+            slope[rows] * a for slope, a in zip(slopes, np.split(s_a[rows], 4, axis=1), strict=True)
+        )
         s_c[write] += carry[rows] * s_c[read] + i + f + g
         s_h[write] += tilt[rows] * s_c[write] + o
     return s_h, s_c, s_a
@@ -81,12 +90,22 @@ def sequences(sizes, tag):
     def row(name, inputs, ref=None, **static):
         function = getattr(recurrent, name, None) or getattr(recurrence, name)
         label = "-".join([tag, *static.values()])
-        return Row(name, partial(function, sizes=sizes, **static), inputs, ref=ref and partial(ref, sizes=sizes), torch=False, tag=label)
+        return Row(
+            name,
+            partial(function, sizes=sizes, **static),
+            inputs,
+            ref=ref and partial(ref, sizes=sizes),
+            torch=False,
+            tag=label,
+        )
 
     return [
         row("rnn", [(r, 3), weight, (n, 3)], partial(rnn_reference, activation=np.tanh), nonlinearity="tanh"),
         row(
-            "rnn", [(r, 3), weight, (n, 3)], partial(rnn_reference, activation=lambda x: np.maximum(x, 0)), nonlinearity="relu"
+            "rnn",
+            [(r, 3), weight, (n, 3)],
+            partial(rnn_reference, activation=lambda x: np.maximum(x, 0)),
+            nonlinearity="relu",
         ),
         row("lstm", [(r, 12), (12, 3), (n, 3), (n, 3)], lstm_reference),
         row("gru", [(r, 6), (6, 2), (n, 2), (6,)], gru_reference),
