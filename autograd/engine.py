@@ -5,13 +5,14 @@ consumers before producers, and what it saved is let go as it is used. Gradients
 unless the caller wants a graph of the gradient: then they are Tensors, and the same rules record themselves.
 """
 
+import contextlib
 from collections import defaultdict
 
 import numpy
 
-from . import anomaly, late
+from . import late
+from .modes import enable_grad, local, no_grad
 from .node import Node, Slot
-from .modes import local
 
 
 def run(roots, retain_graph, create_graph, targets=None):
@@ -21,17 +22,21 @@ def run(roots, retain_graph, create_graph, targets=None):
     tells that nobody else holds the gradient's memory. Where no target needs it nothing is computed and nothing freed.
     """
     counts, needed = _plan([edge for edge, _ in roots], targets)
+    walk = _Pass(counts, needed, targets, retain_graph or create_graph, create_graph)
     state = local.state
-    before = state.grad, state.walk
-    state.grad = create_graph
-    state.walk = walk = _Pass(counts, needed, targets, retain_graph or create_graph, create_graph)
+    before = state.walk
     try:
-        # One errstate for the whole pass: gradients overflow as silently as forwards do.
-        with numpy.errstate(all="ignore"):
+        state.walk = walk
+        # One errstate for the whole pass: gradients overflow as silently as forwards do. The grad mode is left alone:
+        # array code does not see it, and an interrupt can then leave it in no wrong state.
+        with (
+            numpy.errstate(all="ignore"),
+            enable_grad() if create_graph and not state.grad else contextlib.nullcontext(),
+        ):
             results = walk.run([(edge, conjugate(g)) for edge, g in roots])
             return {edge: (conjugate(g), owned) for edge, (g, owned) in results.items()}
     finally:
-        state.grad, state.walk = before
+        state.walk = before
 
 
 def conjugate(g):
@@ -137,7 +142,7 @@ class _Pass:
                     if before is None:
                         buffers[edge] = grad
                         # The incoming gradient passed straight on, or a view of it, is still in other hands.
-                        if leaf and not create and grad is not g and grad.base is None:
+                        if leaf and not create and grad.base is None and not _is_or_among(grad, g):
                             owned.add(edge)
                     elif edge in owned and grad.shape:
                         before += grad
@@ -179,10 +184,13 @@ class _Pass:
             return edges, (None,)
         grads = node.gradients(g, edges, self.create, self.retain)
         if self.anomaly:
+            from . import anomaly
+
             anomaly.check(node, grads)
         if node.hooks is not None:
             for hook in tuple(node.hooks.post.values()):
-                changed = hook(self.wrap_all(grads), self.wrap_all(g if isinstance(g, list) else [g]))
+                with self.hook_mode():
+                    changed = hook(self.wrap_all(grads), self.wrap_all(g if isinstance(g, list) else [g]))
                 if changed is not None:
                     grads = self.unwrap_all(changed, len(grads))
         return edges, grads
@@ -206,7 +214,8 @@ class _Pass:
             g = self.call_hook(hook, g)
         for hook in tuple(node.hooks.pre.values()):
             many = g if isinstance(g, list) else [g]
-            changed = hook(self.wrap_all(many))
+            with self.hook_mode():
+                changed = hook(self.wrap_all(many))
             if changed is not None:
                 many = self.unwrap_all(changed, len(many))
                 g = many if isinstance(g, list) else many[0]
@@ -215,7 +224,8 @@ class _Pass:
     def call_hook(self, hook, g):
         """The gradient after one user's hook, which may return a Tensor to put in its place."""
         (tensor,) = self.wrap_all([g])
-        changed = hook(tensor)
+        with self.hook_mode():
+            changed = hook(tensor)
         if changed is None:
             return g
         if not isinstance(changed, late.Tensor):
@@ -229,6 +239,10 @@ class _Pass:
             )
         return self.unwrap_all(changed, 1)[0]
 
+    def hook_mode(self):
+        """Hooks record only if a graph of the gradient is wanted, as in PyTorch."""
+        return contextlib.nullcontext() if self.create else no_grad()
+
     def wrap_all(self, grads):
         """Gradients as the user sees them: Tensors."""
         grads = [one if one is None else conjugate(one) for one in grads]
@@ -239,6 +253,11 @@ class _Pass:
         if len(tensors) != expected:
             raise RuntimeError(f"a hook returned {len(tensors)} gradients where {expected} are expected")
         return [one if one is None else conjugate(one if self.create else one._array) for one in tensors]
+
+
+def _is_or_among(grad, g):
+    """Whether a rule handed on the very gradient it got: `g`, or, of several outputs, one of them."""
+    return grad is g or (g.__class__ is list and any(grad is one for one in g))
 
 
 def conform(grad, shape, dtype):

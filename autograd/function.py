@@ -15,8 +15,8 @@ class Cube(Function):                                class Cube(Function):
 import functools
 
 from . import late
-from .node import Node, Slot
 from .modes import enable_grad, local, no_grad
+from .node import Node, Slot
 from .writes import log
 
 

@@ -32,8 +32,12 @@ def get_gradient_edge(tensor):
     """Where a gradient of `tensor` would go: the node that made it (or its AccumulateGrad) and the index of the output."""
     edge = tensor._current_edge()
     if edge is None:
-        raise RuntimeError("get_gradient_edge: the tensor does not require grad, so no gradient goes anywhere")
-    return GradientEdge(AccumulateGrad(edge) if isinstance(edge, late.Tensor) else tensor.grad_fn, tensor.output_nr)
+        raise RuntimeError(
+            "get_gradient_edge: the tensor does not require grad, so no gradient goes anywhere"
+        )
+    return GradientEdge(
+        AccumulateGrad(edge) if isinstance(edge, late.Tensor) else tensor.grad_fn, tensor.output_nr
+    )
 
 
 def increment_version(tensor):

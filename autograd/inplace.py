@@ -9,8 +9,8 @@ views find their way anew from the base when next used, so `y = x[0]; x.mul_(2);
 from chainrule.backends import backend_of, dtypes
 
 from . import late
-from .node import Node
 from .modes import local
+from .node import Node
 from .op import op
 from .writes import log
 

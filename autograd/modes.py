@@ -17,9 +17,9 @@ import numpy
 
 class ThreadState:
     """The switches of one thread: `grad`, `inference`, `anomaly`; `on_record`, called with every recorded node and its
-    output; `modules`, the names of the modules whose forward is running; `walk`, the backward pass under way."""
+    output; `walk`, the backward pass under way."""
 
-    __slots__ = ("anomaly", "grad", "inference", "modules", "no_saved_hooks", "on_record", "run", "walk")
+    __slots__ = ("anomaly", "grad", "inference", "no_saved_hooks", "on_record", "run", "walk")
 
     def __init__(self):
         quiet = contextvars.Context()
@@ -29,7 +29,6 @@ class ThreadState:
         self.inference = False
         self.anomaly = False
         self.on_record = None
-        self.modules = []
         self.no_saved_hooks = None
         self.walk = None
 

@@ -23,8 +23,8 @@ import inspect
 from chainrule.backends import backend_of, namespaces
 
 from . import late, templates
-from .node import Node, Slot
 from .modes import local
+from .node import Node, Slot
 from .writes import log
 
 registry = {}  # name -> Op, every operation there is

@@ -9,8 +9,8 @@ import contextlib
 from chainrule.backends import backend_of, devices, get, namespaces
 
 from . import late
-from .node import Node
 from .modes import local, no_grad, recording
+from .node import Node
 
 
 class Packed:

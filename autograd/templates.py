@@ -28,8 +28,8 @@ import re
 from chainrule.backends import backend_of, kernels, namespaces
 
 from . import casting, late
-from .node import LEAF, Node
 from .modes import local
+from .node import LEAF, Node
 from .writes import log
 
 
@@ -267,7 +267,9 @@ def unwrap_all(inputs):
 def cast_all(op, arrays):
     """Variadic inputs brought to one dtype, if they are not of one already."""
     first = arrays[0]
-    agree = all(one.__class__ is first.__class__ and one.dtype is first.dtype for one in arrays if one is not first)
+    agree = all(
+        one.__class__ is first.__class__ and one.dtype is first.dtype for one in arrays if one is not first
+    )
     if agree and first.__class__ in namespaces:
         return arrays
     return casting.cast(op, *arrays)

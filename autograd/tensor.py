@@ -15,8 +15,8 @@ from chainrule.backends import devices as _devices
 from . import late, ops
 from .functions.methods import Methods
 from .gradients import backward
-from .node import LEAF, Node, RemovableHandle, Slot
 from .inplace import View
+from .node import LEAF, Node, RemovableHandle, Slot
 from .writes import log
 
 

@@ -37,7 +37,9 @@ def _fresh(tree, name):
         if not isinstance(one, late.Tensor):
             raise TypeError(f"{name}: expected Tensors to differentiate by, got {type(one).__name__}")
         if not (one.is_floating_point() or one.is_complex()):
-            raise RuntimeError(f"{name}: cannot differentiate by a Tensor of {one.dtype}; convert it with .float()")
+            raise RuntimeError(
+                f"{name}: cannot differentiate by a Tensor of {one.dtype}; convert it with .float()"
+            )
     aliases = [one[...] if one.requires_grad else one.detach().requires_grad_() for one in leaves]
     return rebuild(aliases), aliases, any(one.requires_grad for one in leaves)
 
@@ -78,11 +80,15 @@ def grad_and_value(func, argnums=0, has_aux=False):
             value, aux = value if has_aux else (value, None)
             if not isinstance(value, late.Tensor) or value.numel() != 1:
                 shape = tuple(value.shape) if isinstance(value, late.Tensor) else type(value).__name__
-                raise RuntimeError(f"grad: the function must return a scalar Tensor, it returned {shape}; reduce it, e.g. with .sum()")
-            found = _gradients([value], aliases, [value.new_ones(value.shape)], nested or _watched(value, aliases))
+                raise RuntimeError(
+                    f"grad: the function must return a scalar Tensor, it returned {shape}; reduce it, e.g. with .sum()"
+                )
+            found = _gradients(
+                [value], aliases, [value.new_ones(value.shape)], nested or _watched(value, aliases)
+            )
             grads = flatten(tree)[1](found)
             grads = grads[0] if isinstance(argnums, int) else tuple(grads)
-            keep = nested or value.requires_grad and _watched(value, aliases)
+            keep = nested or (value.requires_grad and _watched(value, aliases))
             value, grads, aux = _inner(value, keep), _inner(grads, keep), _inner(aux, keep)
         return (grads, (value, aux)) if has_aux else (grads, value)
 
@@ -148,7 +154,9 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
         nested = nested or _captured(tangents)
         vs, _ = flatten(list(tangents))
         if [tuple(v.shape) for v in vs] != [tuple(x.shape) for x in aliases]:
-            raise RuntimeError(f"jvp: tangents have shapes {[tuple(v.shape) for v in vs]}, the primals {[tuple(x.shape) for x in aliases]}")
+            raise RuntimeError(
+                f"jvp: tangents have shapes {[tuple(v.shape) for v in vs]}, the primals {[tuple(x.shape) for x in aliases]}"
+            )
         output = func(*tree)
         output, aux = output if has_aux else (output, None)
         outputs, rebuild = flatten(output)
@@ -188,7 +196,9 @@ def _jacobian(rows, func, argnums, has_aux):
 
         blocks, aux = rows(partial, [args[i] for i in chosen], has_aux)
         leaves, rebuild = flatten(blocks)
-        result = rebuild([tuple(one.found) if not isinstance(argnums, int) else one.found[0] for one in leaves])
+        result = rebuild(
+            [tuple(one.found) if not isinstance(argnums, int) else one.found[0] for one in leaves]
+        )
         return (result, aux) if has_aux else result
 
     return jacobian
@@ -218,7 +228,9 @@ def _reverse(func, primals, has_aux):
     for position, out in enumerate(outputs):
         rows = []
         for unit in _basis(out):
-            weights = [unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(outputs)]
+            weights = [
+                unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(outputs)
+            ]
             rows.append(product(rebuild(weights)))
         blocks.append(_Block([_stacked([row[i] for row in rows], out, x, 0) for i, x in enumerate(primals)]))
     return rebuild(blocks), aux
@@ -226,13 +238,15 @@ def _reverse(func, primals, has_aux):
 
 def _forward(func, primals, has_aux):
     """Column by column: one Jacobian-vector product for each element of the input."""
-    flat = [x for x in primals]
+    flat = list(primals)
     columns = []
     output = aux = None
     for position, x in enumerate(flat):
         columns.append([])
         for unit in _basis(x):
-            tangents = [unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(flat)]
+            tangents = [
+                unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(flat)
+            ]
             made = jvp(func, primals, tangents, has_aux=has_aux)
             output, product, aux = made if has_aux else (*made, None)
             columns[-1].append(flatten(product)[0])
@@ -266,18 +280,24 @@ def hessian(func, argnums=0):
     return jacfwd(jacrev(func, argnums), argnums)
 
 
-def functional_call(module, parameter_and_buffer_dicts, args=None, kwargs=None, *, tie_weights=True, strict=False):
+def functional_call(
+    module, parameter_and_buffer_dicts, args=None, kwargs=None, *, tie_weights=True, strict=False
+):
     """`module(*args, **kwargs)` with the parameters and buffers of the dict(s) in place of its own."""
     given = {}
     dicts = parameter_and_buffer_dicts
     for one in dicts if isinstance(dicts, (tuple, list)) else (dicts,):
         given.update(one)
     args = () if args is None else args if isinstance(args, tuple) else (args,)
-    own = dict([*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)])
+    own = dict(
+        [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    )
     unknown = set(given) - set(own)
     missing = set(own) - set(given) if strict else set()
     if unknown or missing:
-        raise RuntimeError(f"functional_call: unknown names {sorted(unknown)}, missing names {sorted(missing)}")
+        raise RuntimeError(
+            f"functional_call: unknown names {sorted(unknown)}, missing names {sorted(missing)}"
+        )
     if tie_weights:
         by_tensor = {id(own[name]): value for name, value in given.items()}
         given = {name: by_tensor[id(tensor)] for name, tensor in own.items() if id(tensor) in by_tensor}
@@ -305,8 +325,12 @@ def stack_module_state(models):
 
     def stacked(tables):
         return {
-            name: late.ops.stack([table[name].detach() for table in tables]).requires_grad_(tables[0][name].requires_grad)
+            name: late.ops.stack([table[name].detach() for table in tables]).requires_grad_(
+                tables[0][name].requires_grad
+            )
             for name in tables[0]
         }
 
-    return stacked([dict(one.named_parameters()) for one in models]), stacked([dict(one.named_buffers()) for one in models])
+    return stacked([dict(one.named_parameters()) for one in models]), stacked(
+        [dict(one.named_buffers()) for one in models]
+    )

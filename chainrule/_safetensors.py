@@ -6,6 +6,7 @@ spaces), and the tensors' bytes one after the other, little-endian, in C order. 
 The reader believes nothing: each number is checked before memory is asked for. Format: the safetensors project's README.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -131,7 +132,6 @@ def _dump(value):
 
 def _digest(length, header):
     """The checksum of the header, computed while its own place holds zeros."""
-    import hashlib  # slow to import, and not needed by whoever saves nothing
 
     return hashlib.blake2b(length + header, digest_size=16).hexdigest()
 

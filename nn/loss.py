@@ -229,26 +229,3 @@ class GaussianNLLLoss(_Loss):
 
     def forward(self, input, target, var):
         return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
-
-
-class CTCLoss(_Loss):
-    """-log of the probability that the frames spell the target once repeats and blanks are taken out. Graves et al. (2006).
-
-    Shape: log-probabilities (T, N, C) or (T, C); targets (N, S) or all of them one after the other; lengths (N) -> () or (N).
-    The mean divides each loss by its target's length; `zero_infinity` makes impossible targets cost nothing.
-
-    >>> p = cr.tensor([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]])
-    >>> loss = nn.CTCLoss(reduction="sum")(p.log(), cr.tensor([1, 2]), cr.tensor([3]), cr.tensor([2]))
-    >>> round(loss.item(), 4)
-    0.997
-    """
-
-    def __init__(self, blank=0, reduction="mean", zero_infinity=False):
-        super().__init__(reduction=reduction)
-        self.blank = blank
-        self.zero_infinity = zero_infinity
-
-    def forward(self, log_probs, targets, input_lengths, target_lengths):
-        return F.ctc_loss(
-            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
-        )

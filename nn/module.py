@@ -88,7 +88,7 @@ class Module(Tree):
                 tensor.data = new
         return self
 
-    def to(self, *args, device=None, dtype=None, non_blocking=False):
+    def to(self, *args, device=None, dtype=None, non_blocking=False, memory_format=None):
         """Move all parameters and buffers to a device, and the floating point ones to a dtype, in place; returns self.
 
         `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`, which says both.

@@ -11,8 +11,8 @@ from collections import defaultdict
 
 import numpy
 
-from chainrule.autograd.graph import RemovableHandle
 from chainrule.autograd.modes import enable_grad
+from chainrule.autograd.node import RemovableHandle
 from chainrule.autograd.tensor import Tensor
 from chainrule.autograd.writes import log
 from chainrule.backends import backend_of, namespaces

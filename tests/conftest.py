@@ -35,6 +35,9 @@ def fresh_state():
     np.random.seed(0)
     dtype, place = cr.get_default_dtype(), cr.get_default_device()
     yield
+    left_off = not cr.is_grad_enabled()
+    cr.set_grad_enabled(True)
+    assert not left_off, "the test left recording switched off"
     cr.set_default_dtype(dtype)
     cr.set_default_device(place)
 

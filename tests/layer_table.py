@@ -190,7 +190,6 @@ LAYERS = [
     Layer("nn.CrossEntropyLoss(label_smoothing=0.2)", [(4, 3), within(0.1, 0.6, (4, 3))]),
     Layer("nn.BCELoss()", [within(0.1, 0.9, (4, 3)), within(0.1, 0.9, (4, 3))]),
     Layer("nn.BCEWithLogitsLoss()", [(4, 3), within(0.1, 0.9, (4, 3))]),
-    Layer("nn.CTCLoss()", [(5, 2, 4), [[1, 2], [3, 3]], [5, 4], [2, 2]]),
     Layer("nn.MarginRankingLoss(0.2)", [(4,), (4,), SIGNS]),
     Layer("nn.HingeEmbeddingLoss(0.8)", [(4,), SIGNS]),
     Layer("nn.SoftMarginLoss()", [(4,), SIGNS]),

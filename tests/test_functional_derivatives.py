@@ -224,7 +224,9 @@ def test_multi_grad_hooks_and_edges():
     graph = cr.autograd.graph
     x, y, z = (vector(v).requires_grad_() for v in (1.0, 2.0, 3.0))
     seen, first = [], []
-    handle = graph.register_multi_grad_hook([x, y, z], lambda grads: seen.append([None if g is None else g.item() for g in grads]))
+    handle = graph.register_multi_grad_hook(
+        [x, y, z], lambda grads: seen.append([None if g is None else g.item() for g in grads])
+    )
     graph.register_multi_grad_hook([x, y], lambda g: first.append(g.item()), mode="any")
     (x * y).backward()
     assert seen == [[2.0, 1.0, None]] and len(first) == 1

@@ -341,3 +341,15 @@ def test_non_smooth_points_follow_pytorch():
     c = cr.tensor([-1.0, 1.0], requires_grad=True)
     c.clamp(-1, 1).sum().backward()
     assert c.grad.tolist() == [1.0, 1.0]
+
+
+def test_blas_threads():
+    pytest.importorskip("threadpoolctl")
+    before = cr.get_num_threads()
+    try:
+        cr.set_num_threads(1)
+        assert cr.get_num_threads() == 1
+    finally:
+        cr.set_num_threads(before)
+    with pytest.raises(RuntimeError, match="positive int"):
+        cr.set_num_threads(0)

@@ -39,6 +39,7 @@ class Names:
         self.of_array = {}  # id of a raw array -> the same
         self.of_memory = {}  # id of the array that owns the memory -> the same
         self.of_edge = {}  # place in the graph -> (name, Tensor)
+        self.of_module = {}  # id of module -> the variable that holds it
         self.modules = []
         self.wants_gradient = False
         self._alive = []  # an id means something only while its object lives
@@ -99,6 +100,7 @@ class Names:
         found = [(name, value) for name, value in list(variables.items()) if not name.startswith("_")]
         modules = [(name, value) for name, value in found if is_module(value)]
         for name, module in modules:
+            self.of_module.setdefault(id(module), name)
             self.add_module(module, prefix=name if len(modules) > 1 else "")
         for name, value in found:
             if isinstance(value, late.Tensor):

@@ -36,8 +36,9 @@ class Fact:
 class Recorder:
     """`facts` maps each node to its Fact; `modules` each module path to what the module is."""
 
-    def __init__(self, limit, root=None):
+    def __init__(self, limit, root=None, variables=None):
         self.limit = limit
+        self._variables = variables or {}  # id of module -> the variable that holds it
         self.facts = {}
         self.modules = {}
         self._paths = {}  # id of module -> path
@@ -76,7 +77,7 @@ class Recorder:
         variables = {}
         if user is not None:
             variables = user.f_locals
-            fact.source = f"{os.path.basename(user.f_code.co_filename)}:{user.f_lineno}"
+            fact.source = _place(user.f_code.co_filename, user.f_lineno)
             fact.code = self._expression(user)
             self._note_variables(variables)
         if None in node.edges and operation.f_code.co_name == node.op.name:
@@ -124,7 +125,7 @@ class Recorder:
         stack = []
         for frame, module in reversed(modules):
             if id(module) not in self._paths:
-                self._add_tree(module, type(module).__name__)
+                self._add_tree(module, self._variables.get(id(module), type(module).__name__))
             path = self._paths[id(module)]
             before = self._stack[len(stack)] if len(stack) < len(self._stack) else (None, None)
             if before[0] is frame:
@@ -165,6 +166,12 @@ class Recorder:
                     (n for n, v in variables.items() if v is value and isinstance(v, late.Tensor)), None
                 )
                 fact.constants[i] = value, name
+
+
+def _place(filename, line):
+    """`train.py:12`; a notebook's cells have file names that mean nothing to the reader."""
+    name = "cell" if "ipykernel" in filename else os.path.basename(filename)
+    return f"{name}:{line}"
 
 
 def _describe(module):

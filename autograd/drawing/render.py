@@ -1,8 +1,12 @@
 """From DOT text to SVG, PNG or PDF, with whatever Graphviz there is."""
 
+import contextlib
 import importlib.util
+import os
 import re
 import shutil
+import sys
+import tempfile
 import warnings
 
 INSTALL = """drawing needs Graphviz, and none was found. Any one of these brings it:
@@ -43,10 +47,36 @@ def _with_dot(dot, kind):
 def _with_pygraphviz(dot, kind):
     import pygraphviz
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_font_warnings():
         # It warns of large graphs; here they were folded, or asked for.
         warnings.simplefilter("ignore")
         return pygraphviz.AGraph(string=dot).draw(format=kind, prog="dot")
+
+
+@contextlib.contextmanager
+def _without_font_warnings():
+    """Keep quiet about font settings of the system that the libraries in the pygraphviz wheel do not know.
+
+    They write to the process's error stream itself, past `sys.stderr`; everything else they say is passed on.
+    """
+    try:
+        stream = os.dup(2)
+    except OSError:  # a process without an error stream
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
+            file.seek(0)
+            said = [
+                line for line in file.read().decode(errors="replace").splitlines() if "Fontconfig" not in line
+            ]
+            if said:
+                print("\n".join(said), file=sys.stderr)
 
 
 def _fit(svg):

@@ -5,8 +5,8 @@ import sys
 from chainrule.autograd import late
 
 from .backward import fill_gradients
+from .boxes import Style
 from .collect import Collector
-from .dot import Style
 from .names import Names, flat, is_module
 from .picture import Picture
 from .record import Recorder, unchanged
@@ -94,7 +94,7 @@ def _run(function, inputs, names, limit, caller):
         # Nothing asks for a gradient, so nothing would be recorded: then the inputs are what to differentiate by.
         inputs = [_leaf(one) if isinstance(one, late.Tensor) else one for one in inputs]
         names.add_arguments(function, inputs)
-    recorder = Recorder(limit, root)
+    recorder = Recorder(limit, root, names.of_module)
     with unchanged(names.modules):
         outputs = _outputs(recorder.call(function, inputs), function, names)
     _add_caller(names, caller)

@@ -12,7 +12,11 @@ def _add_region(buffer, g, index):
     buffer[index] += g
 
 
-@op(x=lambda xp, g, x_shape, index: put_region(g, index=index, shape=x_shape), view=True, accumulate=_add_region)
+@op(
+    x=lambda xp, g, x_shape, index: put_region(g, index=index, shape=x_shape),
+    view=True,
+    accumulate=_add_region,
+)
 def getitem(xp, x, *, index):
     """x[index] for ints, slices, None and Ellipsis: a view."""
     # The Ellipsis keeps a fully indexed element an array (a view) where NumPy would hand out a scalar.

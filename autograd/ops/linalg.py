@@ -8,16 +8,14 @@ import math
 from chainrule.autograd.op import op
 
 from .linalg_common import compute, raw, transpose
-from .linalg_factor import solve_batches, zero_pivots
+from .linalg_factor import SINGULAR, solve_batches, zero_pivots
 from .product import matmul
-
-_SINGULAR = "is singular: elimination meets a pivot of 0 in step {step}; use linalg.pinv or linalg.lstsq, which need no inverse"
 
 
 @op(x=lambda xp, g, y: -matmul(transpose(xp, y), matmul(g, transpose(xp, y))))
 def inv(xp, x):
     """The inverse. (..., n, n) -> (..., n, n)."""
-    return compute(xp, "linalg.inv", xp.linalg.inv, (x,), zero_pivots, _SINGULAR)
+    return compute(xp, "linalg.inv", xp.linalg.inv, (x,), zero_pivots, SINGULAR)
 
 
 def _solve_rule(xp, g, needs, a, y):
@@ -28,7 +26,7 @@ def _solve_rule(xp, g, needs, a, y):
 @op(joint=_solve_rule, cast="same")
 def solve(xp, a, b):
     """X with A X = B. (..., n, n), (..., n, k) -> (..., n, k)."""
-    return compute(xp, "linalg.solve", lambda a, b: solve_batches(xp, a, b), (a, b), zero_pivots, _SINGULAR)
+    return compute(xp, "linalg.solve", lambda a, b: solve_batches(xp, a, b), (a, b), zero_pivots, SINGULAR)
 
 
 # --- the matrix exponential ---

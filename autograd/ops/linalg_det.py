@@ -132,7 +132,7 @@ def _slogdet_rule(xp, g, x, sign):
     gsign, glog = g
     scale = glog
     if gsign is not None and raw(sign).dtype.kind == "c":
-        phase = 1j * xp.real(-1j * (gsign * sign))
+        phase = xp.real(gsign * sign * -1j) * 1j
         scale = phase if scale is None else scale + phase
     if scale is None:
         return xp.zeros_like(x)

@@ -6,20 +6,26 @@ results" (2008); Murray, "Differentiation of the Cholesky decomposition" (2016);
 higher-order derivatives of the QR decomposition" (2012).
 """
 
+import math
+
 from chainrule.autograd.op import op
 from chainrule.backends import namespaces
 
 from .linalg_common import (
     ArrayLinAlgError,
+    LinAlgError,
     adjoint,
     compute,
     conjugate,
+    describe,
     diagonal,
     diagonal_matrix,
     raw,
     transpose,
 )
 from .product import matmul
+
+SINGULAR = "is singular: elimination meets a pivot of 0 in step {step}; use linalg.pinv or linalg.lstsq, which need no inverse"
 
 # Below this many rows a triangle is solved, and columns are eliminated, one by one.
 LEAF = 32
@@ -59,7 +65,7 @@ def cholesky(xp, x):
 def leading_minors(xp, x):
     """For each matrix the order of its first leading minor that is not positive-definite; 0 if there is none."""
     n = x.shape[-1]
-    left = x.reshape(-1, n, n).copy()
+    left = x.reshape(math.prod(x.shape[:-2]), n, n).copy()
     info = xp.zeros(left.shape[0], dtype="int32")
     for j in range(n):
         pivot = left[:, j, j].real
@@ -184,7 +190,7 @@ def lu_factor(xp, x, *, pivot=True):
     LAPACK; permutation (..., m): row i of L U is row permutation[i] of x. Where a pivot is 0 the gradient is not finite.
     """
     m, n = x.shape[-2:]
-    packed = x.reshape(-1, m, n).copy()
+    packed = x.reshape(math.prod(x.shape[:-2]), m, n).copy()
     swaps = _eliminate(xp, packed, pivot)
     count = packed.shape[0]
     pivots = xp.stack(swaps, axis=1) if swaps else xp.zeros((count, 0), dtype="int64")
@@ -242,7 +248,7 @@ def _reorder(xp, a, swaps, start):
 def _eliminate_columns(xp, a, k, pivot):
     swaps = []
     for j in range(k):
-        column = abs(a[:, j:, j])
+        column = _magnitude(xp, a[:, j:, j])
         other = xp.argmax(column, axis=1) + j if pivot else xp.zeros(a.shape[0], dtype="int64") + j
         _exchange(xp, a, j, other)
         swaps.append(other)
@@ -253,20 +259,36 @@ def _eliminate_columns(xp, a, k, pivot):
     return swaps
 
 
+def _magnitude(xp, x):
+    """|x|, for complex numbers |re| + |im|: by what LAPACK picks its pivots."""
+    return xp.absolute(x.real) + xp.absolute(x.imag) if x.dtype.kind == "c" else xp.absolute(x)
+
+
 def zero_pivots(xp, x):
     """For each square matrix the step in which elimination meets a pivot of 0; 0 if there is none."""
-    packed, _, _ = lu_factor(x)
-    zero = diagonal(xp, packed) == 0
-    if zero.shape[-1] == 0:
-        return xp.zeros(x.shape[:-2], dtype="int32")
+    return first_zero(diagonal(xp, lu_factor(x)[0]))
+
+
+@op()
+def first_zero(xp, x):
+    """The place, counted from 1, of the first 0 along the last axis; 0 if there is none."""
+    if x.shape[-1] == 0:
+        return xp.zeros(x.shape[:-1], dtype="int32")
+    zero = x == 0
     return xp.where(zero.any(axis=-1), xp.argmax(zero, axis=-1) + 1, 0).astype("int32")
+
+
+def singular(name, info):
+    """The error for a singular matrix of a batch."""
+    return LinAlgError(f"{name}: {describe(info, SINGULAR)}", info)
 
 
 @op()
 def pivots_to_permutation(xp, pivots, *, m):
     """The order of m rows that LAPACK's pivots, (..., k) counted from 1, make: as `permutation` of `lu_factor`."""
-    flat = pivots.reshape(-1, pivots.shape[-1]).astype("int64") - 1
-    rows = order_of(xp, [flat[:, i] for i in range(flat.shape[1])], flat.shape[0], m)
+    batch, k = pivots.shape[:-1], pivots.shape[-1]
+    flat = pivots.reshape(math.prod(batch), k).astype("int64") - 1
+    rows = order_of(xp, [flat[:, i] for i in range(k)], flat.shape[0], m)
     return rows.reshape(*pivots.shape[:-1], m)
 
 
@@ -314,3 +336,10 @@ def qr(xp, x, *, mode="reduced"):
     """
     found = xp.linalg.qr(x, mode=mode)
     return found[0], found[1]
+
+
+@op(outputs=("a", "tau"))
+def geqrf(xp, x):
+    """LAPACK's form of the QR factorisation: R with the Householder vectors below it, and their factors tau."""
+    h, tau = xp.linalg.qr(x, mode="raw")
+    return xp.swapaxes(h, -1, -2).astype(x.dtype), tau.astype(x.dtype)

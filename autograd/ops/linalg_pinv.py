@@ -6,20 +6,19 @@ Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least s
 from chainrule.autograd.op import op
 
 from .linalg_common import adjoint, conjugate
-from .linalg_spectral import eigh, svd
+from .linalg_spectral import cutoff, eigh, svd
 from .product import matmul
 
 
 @conjugate
-def _pinv_rule(xp, g, x, y, hermitian):
+def _pinv_rule(xp, g, x, y):
     """For matrices that keep their rank: -P dx P, and what turns the row and column spaces."""
     yh, gh = adjoint(xp, y), adjoint(xp, g)
     inner = matmul(gh, y)
     gx = -matmul(yh, matmul(g, yh))
     gx = gx + matmul(inner - matmul(x, matmul(y, inner)), yh)
     inner = matmul(y, gh)
-    gx = gx + matmul(yh, inner - matmul(matmul(inner, y), x))
-    return 0.5 * (gx + adjoint(xp, gx)) if hermitian else gx
+    return gx + matmul(yh, inner - matmul(matmul(inner, y), x))
 
 
 @op(x=_pinv_rule)
@@ -37,15 +36,9 @@ def pinv(xp, x, atol, rtol, *, hermitian=False):
     else:
         u, s, vh = svd(x)
     size = abs(s)
-    cutoff = xp.maximum(_column(atol), _column(rtol) * size.max(axis=-1, keepdims=True))
-    kept = size > cutoff
+    kept = size > cutoff(xp, size, atol, rtol)
     inverse = xp.where(kept, 1 / xp.where(kept, s, xp.ones_like(s)), xp.zeros_like(s))
     return xp.matmul(adjoint(xp, vh) * inverse[..., None, :], adjoint(xp, u))
-
-
-def _column(tolerance):
-    """A tolerance, one number or one for each matrix of a batch, ready to meet the singular values."""
-    return tolerance[..., None] if getattr(tolerance, "ndim", 0) else tolerance
 
 
 @conjugate
@@ -71,8 +64,7 @@ def lstsq(xp, a, b, *, rcond):
     (..., m, n), (..., m, k) -> (..., n, k), (...). The gradient is that for matrices which keep their rank.
     """
     u, s, vh = svd(a)
-    largest = s.max(axis=-1, keepdims=True) if s.shape[-1] else s
-    kept = s > rcond * largest
+    kept = s > cutoff(xp, s, 0.0, rcond) if s.shape[-1] else s > 0
     inverse = xp.where(kept, 1 / xp.where(kept, s, xp.ones_like(s)), xp.zeros_like(s))
     y = xp.matmul(adjoint(xp, vh), inverse[..., None] * xp.matmul(adjoint(xp, u), b))
     return y, kept.sum(axis=-1).astype("int64")

@@ -27,7 +27,7 @@ _FAILED = "did not converge: it holds a NaN or an infinity, or is too ill-condit
 
 
 def _imaginary(xp, x):
-    return xp.real(-1j * x)
+    return xp.real(x * -1j)
 
 
 def _gaps(xp, values):
@@ -224,3 +224,15 @@ def svdvals(xp, x):
     """Singular values, descending. (..., m, n) -> (..., min(m, n))."""
     values = lambda x: xp.linalg.svd(x, compute_uv=False)
     return compute(xp, "linalg.svdvals", values, (x,), not_finite, _FAILED)
+
+
+def cutoff(xp, values, atol, rtol):
+    """max(atol, rtol * the largest value) for each set of values along the last axis; tolerances are numbers or one for each set."""
+    atol, rtol = (one[..., None] if getattr(one, "ndim", 0) else one for one in (atol, rtol))
+    return xp.maximum(atol, rtol * values.max(axis=-1, keepdims=True))
+
+
+@op()
+def count_above(xp, values, atol, rtol):
+    """How many values along the last axis exceed max(atol, rtol * the largest)."""
+    return (values > cutoff(xp, values, atol, rtol)).sum(axis=-1).astype("int64")

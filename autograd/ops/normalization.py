@@ -6,7 +6,7 @@ derivative of the rules, and thereby every order, comes out right.
 
 from chainrule.autograd.op import op
 
-from .blocks import wide
+from .blocks import in_float32, wide
 from .shape import sum_to
 
 
@@ -46,8 +46,9 @@ def shift_and_scale(xp, x, shift, scale):
     weight=lambda xp, g, x: g * x,
     bias=lambda xp, g: g,
 )
+@in_float32
 def scale_and_shift(xp, x, weight, bias):
-    """x * weight + bias, all of one dtype; weight and bias broadcast to x."""
+    """x * weight + bias, of one dtype (to 16-bit x weight and bias may be float32); weight and bias broadcast to x."""
     y = x * weight
     y += bias
     return y
@@ -87,7 +88,9 @@ def _standardize_rule(xp, g, needs, x, weight, mean, var, weight_shape, bias_sha
     rstd = 1 / xp.sqrt(var + eps)
     if g is not None:
         xhat = shift_and_scale(x, mean, rstd)
-        gxhat, factor, product, gw, gb = _scaled_gradients(xp, needs, g, xhat, weight, weight_shape, bias_shape, axes)
+        gxhat, factor, product, gw, gb = _scaled_gradients(
+            xp, needs, g, xhat, weight, weight_shape, bias_shape, axes
+        )
         if needs[0]:
             scale = rstd if factor is None else rstd * factor
             centre = xp.sum(gxhat, axis=axes, keepdims=True) * (scale / -count)

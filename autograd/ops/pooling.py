@@ -214,7 +214,7 @@ def adaptive_avg_unpool(xp, v, *, size):
 
 
 def _adaptive_windows(length, size):
-    return [slice(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
+    return (slice(i * length // size, -(-(i + 1) * length // size)) for i in range(size))
 
 
 def _adaptive_sum(xp, x, size):
@@ -244,15 +244,18 @@ def _adaptive_counts(xp, lengths, size, dtype):
 @op()
 def adaptive_max_index(xp, x, *, size):
     """Where in each window of `adaptive_avg_pool` the largest element is, the first at a tie; the first NaN if there is one."""
-    best, place = x, 0
+    best, place = x, None
     for axis in reversed(range(2, x.ndim)):
         before, step = (slice(None),) * axis, math.prod(x.shape[axis + 1 :])
-        tops, places = [], []
-        for window in _adaptive_windows(x.shape[axis], size[axis - 2]):
-            part = best[(*before, window)]
+        shape = (*best.shape[:axis], size[axis - 2], *best.shape[axis + 1 :])
+        tops, places = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype="int64")
+        for i, window in enumerate(_adaptive_windows(x.shape[axis], size[axis - 2])):
+            part, target = best[(*before, window)], (*before, slice(i, i + 1))
             pick = xp.argmax(part, axis=axis, keepdims=True)
-            inner = xp.take_along_axis(place[(*before, window)], pick, axis=axis) if axis < x.ndim - 1 else 0
-            tops.append(xp.take_along_axis(part, pick, axis=axis))
-            places.append(inner + (pick + window.start) * step)
-        best, place = xp.concatenate(tops, axis=axis), xp.concatenate(places, axis=axis)
+            tops[target] = xp.take_along_axis(part, pick, axis=axis)
+            places[target] = (pick + window.start) * step
+            if place is not None:
+                here = places[target]
+                here += xp.take_along_axis(place[(*before, window)], pick, axis=axis)
+        best, place = tops, places
     return place

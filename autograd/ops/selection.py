@@ -16,8 +16,8 @@ def _bits(x):
 
 @op(x=lambda xp, g, mask, scale: masked(g, mask, scale=scale))
 def masked(xp, x, mask, *, scale=1):
-    """scale * x where the bool array `mask` is true, else 0, whatever x is there; and so its gradient. x is real."""
-    y = (_bits(x) * mask).view(x.dtype)
+    """scale * x where the bool array `mask` is true, else 0, whatever x is there; and so its gradient."""
+    y = (_bits(x) * mask).view(x.dtype) if x.dtype.itemsize <= 8 else xp.where(mask, x, 0)
     return y if scale == 1 else (y * scale).astype(x.dtype, copy=False)
 
 

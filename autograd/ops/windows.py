@@ -47,7 +47,7 @@ def taps(lengths, size, kernel, stride, padding, dilation, rows=None):
 
 def scratch_bytes(x):
     """How large a piece of scratch memory to work in: on a CPU what its caches hold, on a card what fills it."""
-    return getattr(backend_of(x), "scratch_bytes", 2 << 20)
+    return backend_of(x).scratch_bytes
 
 
 def pieces(batch, rows, row_bytes, limit):

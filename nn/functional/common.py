@@ -1,6 +1,7 @@
 """Checks and reductions that the functions of this folder share."""
 
 from chainrule.autograd import ops
+from chainrule.autograd.functions.common import tensor_of
 from chainrule.backends import backend_of, cpu
 
 
@@ -15,6 +16,11 @@ def check_range(array, low, high, name, what, fix):
         for value in (int(array.min()), int(array.max())):
             if not low <= value < high:
                 raise IndexError(f"{name}: {what} {value} is out of range [{low}, {high}); {fix}")
+
+
+def weighted(loss, weight, name):
+    """Each loss times its weight, which broadcasts, in the dtype of the losses; the losses themselves without one."""
+    return loss if weight is None else loss * tensor_of(weight, name).to(loss.dtype)
 
 
 def reduction_of(size_average, reduce, reduction, name):

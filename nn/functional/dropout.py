@@ -23,6 +23,8 @@ def _kept(x, p, shape):
 
 def _check(input, p, name):
     x = tensor_of(input, name)
+    if x._array.dtype.kind in "biu":
+        raise RuntimeError(f"{name}: expected a floating point tensor, got {x.dtype}; convert with .float()")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
     return x

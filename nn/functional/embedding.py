@@ -105,24 +105,28 @@ def embedding_bag(
         per_sample_weights = ops.reshape(per_sample_weights, (-1,))
     if max_norm is not None:
         _renormalize(w._array, index, max_norm, norm_type)
-    bag, bags = _bags(index, offsets, include_last_offset)
+    bag, bags = _bags(index, offsets)
+    ends = index.ndim == 1 and include_last_offset  # then what follows the last offset is in no bag
     index = index.reshape(-1)
     factor = _gradient_factor(index, w._array, None, scale_grad_by_freq)
     rows = _embedding.embedding(w, index=index, factor=factor)
     counted = None if padding_idx is None else index != padding_idx
-    if mode == "max":
-        return _largest(rows, bag, bags, counted)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights[:, None]
+    y = _largest(rows, bag, bags, counted) if mode == "max" else _added(rows, bag, bags, counted, mode)
+    return y[:-1] if ends else y
+
+
+def _added(rows, bag, bags, counted, mode):
+    """The sum or the mean of the rows of each bag; 0 for an empty bag."""
     if counted is not None:
         rows = masked(rows, counted[:, None])
-    xp = namespaces[index.__class__]
-    total = ops.index_add(rows.new_zeros((bags, w.shape[1])), rows, index=bag, axis=0)
+    total = ops.index_add(rows.new_zeros((bags, rows.shape[1])), rows, index=bag, axis=0)
     if mode == "sum":
         return total
-    sizes = xp.zeros(bags, dtype=w._array.dtype)
-    ones = xp.ones(index.shape, dtype=w._array.dtype) if counted is None else counted.astype(w._array.dtype)
-    add_at(sizes, (bag,), ones)
+    dtype, xp = rows._array.dtype, namespaces[bag.__class__]
+    sizes = xp.zeros(bags, dtype=dtype)
+    add_at(sizes, (bag,), xp.ones(bag.shape, dtype=dtype) if counted is None else counted.astype(dtype))
     return total / xp.maximum(sizes, 1)[:, None]
 
 
@@ -135,7 +139,7 @@ def _check_weights(input, weights, mode):
         )
 
 
-def _bags(index, offsets, include_last):
+def _bags(index, offsets):
     """The number of the bag that each index is in, and how many bags there are."""
     xp = namespaces[index.__class__]
     if index.ndim == 2:
@@ -151,7 +155,6 @@ def _bags(index, offsets, include_last):
         raise ValueError(f"embedding_bag: offsets must have 1 dimension, got shape {tuple(starts.shape)}")
     check_range(starts, 0, index.size + 1, "embedding_bag", "offset", f"the input has {index.size} elements")
     check_range(starts[:1], 0, 1, "embedding_bag", "first offset", "the first bag starts at 0")
-    starts = starts[:-1] if include_last else starts
     # How many bags have started at or before each place.
     return xp.searchsorted(starts, xp.arange(index.size), side="right") - 1, starts.shape[0]
 

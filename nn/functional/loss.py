@@ -15,8 +15,7 @@ from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.ops.blocks import wide
 from chainrule.backends import namespaces
 
-from .common import on_host, reduced, reduction_of
-
+from .common import on_host, reduced, reduction_of, weighted
 
 # Regression
 
@@ -34,27 +33,31 @@ def _pair(input, target, name):
     return broadcast_tensors(x, y)
 
 
-def _weighted(loss, weight, reduction, name):
+def _weighted_mean(loss, weight, reduction, name):
     """The losses with a factor for each; their mean is the sum over that of the factors."""
     if weight is None:
         return reduced(loss, reduction)
     if tensor_of(weight, name).shape != loss.shape:
-        raise ValueError(f"{name}: weight of shape {tuple(weight.shape)} must have the shape of the input, {tuple(loss.shape)}")
-    loss = loss * weight
+        raise ValueError(
+            f"{name}: weight of shape {tuple(weight.shape)} must have the shape of the input, {tuple(loss.shape)}"
+        )
+    loss = weighted(loss, weight, name)
     return ops.sum(loss) / ops.sum(weight) if reduction == "mean" else reduced(loss, reduction)
 
 
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(x - y)^2."""
     reduction = reduction_of(size_average, reduce, reduction, "mse_loss")
-    return _weighted(_loss.squared_error(*_pair(input, target, "mse_loss")), weight, reduction, "mse_loss")
+    return _weighted_mean(
+        _loss.squared_error(*_pair(input, target, "mse_loss")), weight, reduction, "mse_loss"
+    )
 
 
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|x - y|."""
     reduction = reduction_of(size_average, reduce, reduction, "l1_loss")
     x, y = _pair(input, target, "l1_loss")
-    return _weighted(ops.absolute(x - y), weight, reduction, "l1_loss")
+    return _weighted_mean(ops.absolute(x - y), weight, reduction, "l1_loss")
 
 
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
@@ -74,7 +77,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     x, y = _pair(input, target, "huber_loss")
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
-    return _weighted(_loss.huber(x, y, delta=delta), weight, reduction, "huber_loss")
+    return _weighted_mean(_loss.huber(x, y, delta=delta), weight, reduction, "huber_loss")
 
 
 def poisson_nll_loss(
@@ -104,7 +107,9 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         if tuple(var.shape) == tuple(x.shape[:-1]):
             var = ops.expand_dims(var, axis=-1)
         elif tuple(var.shape[:-1]) != tuple(x.shape[:-1]) or var.shape[-1] != 1:
-            raise ValueError(f"{name}: var of shape {tuple(var.shape)} does not fit an input of shape {tuple(x.shape)}")
+            raise ValueError(
+                f"{name}: var of shape {tuple(var.shape)} does not fit an input of shape {tuple(x.shape)}"
+            )
     if on_host(var._array) and bool((var._array < 0).any()):
         raise ValueError(f"{name}: var has negative entries; a variance is at least 0")
     # The floor stops no gradient: a variance below it may still grow.
@@ -154,7 +159,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
                 f"binary_cross_entropy_with_logits"
             )
     loss = _loss.binary_cross_entropy(x, y)
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(weighted(loss, weight, "binary_cross_entropy"), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -167,7 +172,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is not None:
         pos_weight = tensor_of(pos_weight, name).to(x.dtype)
     loss = _loss.binary_cross_entropy_with_logits(x, y, pos_weight)
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(weighted(loss, weight, name), reduction)
 
 
 # Many classes
@@ -181,7 +186,9 @@ def _class_arguments(input, target, weight, name):
     alone = x.ndim == 1
     classes = x.shape[0] if alone else x.shape[1]
     if weight is not None and tuple(tensor_of(weight, name).shape) != (classes,):
-        raise RuntimeError(f"{name}: weight has shape {tuple(weight.shape)}, expected one number for each of {classes} classes")
+        raise RuntimeError(
+            f"{name}: weight has shape {tuple(weight.shape)}, expected one number for each of {classes} classes"
+        )
     return ops.reshape(x, (1, classes)) if alone else x, y, alone
 
 
@@ -201,7 +208,11 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
             f"{tuple(x.shape[1:] if alone else x.shape)}; expected {expected if not alone else ()}"
         )
     classes, xp, host = x.shape[1], namespaces[index.__class__], on_host(index)
-    if host and not 0 <= ignore_index < classes and (not index.size or 0 <= index.min() <= index.max() < classes):
+    if (
+        host
+        and not 0 <= ignore_index < classes
+        and (not index.size or 0 <= index.min() <= index.max() < classes)
+    ):
         return index, None if weight is None else wide(weight._array)[index], None
     inside = xp.logical_and(index >= 0, index < classes)
     kept = index != ignore_index
@@ -224,7 +235,8 @@ def _at_class(index):
     """The advanced index that reads element index[n, i, ...] of axis 1."""
     xp = namespaces[index.__class__]
     grid = [
-        xp.arange(length).reshape((1,) * dim + (-1,) + (1,) * (index.ndim - dim - 1)) for dim, length in enumerate(index.shape)
+        xp.arange(length).reshape((1,) * dim + (-1,) + (1,) * (index.ndim - dim - 1))
+        for dim, length in enumerate(index.shape)
     ]
     return (grid[0], index, *grid[1:])
 
@@ -235,12 +247,10 @@ def _over_samples(loss, factor, reduction, alone):
         return ops.reshape(loss, ()) if alone else loss
     if reduction == "sum":
         return ops.sum(loss)
-    return ops.mean(loss) if factor is None else ops.sum(loss) / factor.sum()
+    return ops.mean(loss) if factor is None else ops.sum(loss) / factor.sum().astype(loss._array.dtype)
 
 
-def nll_loss(
-    input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"
-):
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-w[y] x[y] for log-probabilities x. (N, C), (N) of class numbers -> () or (N); or (C), (); or (N, C, *), (N, *).
 
     The mean is divided by the sum of the weights. Samples with target `ignore_index` do not count.
@@ -250,14 +260,21 @@ def nll_loss(
     index, factor, kept = _class_numbers(x, y, alone, weight, ignore_index, "nll_loss")
     loss = -ops.take(x, index=_at_class(index))
     if factor is not None:
-        loss = loss * factor
+        loss = loss * factor.astype(loss._array.dtype, copy=False)
     if kept is not None:
         loss = ops.where(kept, loss, 0.0)
     return _over_samples(loss, factor, reduction, alone)
 
 
 def cross_entropy(
-    input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0
+    input,
+    target,
+    weight=None,
+    size_average=None,
+    ignore_index=-100,
+    reduce=None,
+    reduction="mean",
+    label_smoothing=0.0,
 ):
     """-sum_c w[c] q[c] log softmax(x)[c] for logits x, without overflow. (N, C), (C) or (N, C, *).
 
@@ -280,7 +297,11 @@ def cross_entropy(
         xp = namespaces[raw.__class__]
         share = xp.ones(classes, dtype=raw.dtype) if weight is None else wide(weight._array)
         share = (share * (label_smoothing / classes)).reshape((1, classes) + (1,) * (x.ndim - 2))
-        hit = xp.full(index.shape, 1 - label_smoothing, dtype=raw.dtype) if factor is None else factor * (1 - label_smoothing)
+        hit = (
+            xp.full(index.shape, 1 - label_smoothing, dtype=raw.dtype)
+            if factor is None
+            else factor * (1 - label_smoothing)
+        )
     loss = _softmax.cross_entropy(x, q=_softmax.Targets(_at_class(index), hit, share, kept))[0]
     if kept is not None:
         loss = ops.where(kept, loss, 0.0)
@@ -297,10 +318,12 @@ def _probabilities(x, q, alone, weight, ignore_index, reduction, smoothing):
             f"they are class numbers, convert them with .long()"
         )
     if ignore_index >= 0:
-        raise RuntimeError("cross_entropy: ignore_index is for class numbers; give probabilities of 0 instead")
+        raise RuntimeError(
+            "cross_entropy: ignore_index is for class numbers; give probabilities of 0 instead"
+        )
     if smoothing:
         q = q * (1 - smoothing) + smoothing / x.shape[1]
     if weight is not None:
-        q = q * ops.reshape(weight, (1, -1) + (1,) * (x.ndim - 2))
+        q = weighted(q, ops.reshape(weight, (1, -1) + (1,) * (x.ndim - 2)), "cross_entropy")
     loss = _softmax.expected_loss(_softmax.log_softmax(x, axis=1), q, axis=1)
     return _over_samples(loss, None, reduction, alone)

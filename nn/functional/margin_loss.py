@@ -7,11 +7,12 @@ from chainrule.autograd import ops
 from chainrule.autograd.functions.common import index_array, tensor_of, wrap_dim
 from chainrule.autograd.functions.reduction import norm
 from chainrule.autograd.functions.shape import broadcast_tensors
-from chainrule.autograd.ops import activation, loss as _loss
+from chainrule.autograd.ops import activation
+from chainrule.autograd.ops import loss as _loss
 from chainrule.autograd.ops.selection import masked
 from chainrule.backends import namespaces
 
-from .common import check_range, reduced, reduction_of
+from .common import check_range, reduced, reduction_of, weighted
 
 
 def _above_zero(x):
@@ -19,9 +20,7 @@ def _above_zero(x):
     return ops.clip(x, low=0)
 
 
-def margin_ranking_loss(
-    input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"
-):
+def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, margin - y (x1 - x2)): y = 1 where x1 should rank higher, -1 where x2 should. (*), (*), (*)."""
     name = "margin_ranking_loss"
     reduction = reduction_of(size_average, reduce, reduction, name)
@@ -46,7 +45,9 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     reduction = reduction_of(size_average, reduce, reduction, "soft_margin_loss")
     x, y = tensor_of(input, "soft_margin_loss"), tensor_of(target, "soft_margin_loss")
     if x.shape != y.shape:
-        raise RuntimeError(f"soft_margin_loss: target of shape {tuple(y.shape)} must have the shape of the input, {tuple(x.shape)}")
+        raise RuntimeError(
+            f"soft_margin_loss: target of shape {tuple(y.shape)} must have the shape of the input, {tuple(x.shape)}"
+        )
     return reduced(-activation.logsigmoid(x * y), reduction)
 
 
@@ -73,7 +74,9 @@ def multi_margin_loss(
     index = index_array(target, name).reshape(-1)
     n, classes = x.shape
     if index.shape[0] != n or target.ndim > 1:
-        raise RuntimeError(f"{name}: target of shape {tuple(target.shape)} does not fit an input of shape {tuple(input.shape)}")
+        raise RuntimeError(
+            f"{name}: target of shape {tuple(target.shape)} does not fit an input of shape {tuple(input.shape)}"
+        )
     if weight is not None and tuple(tensor_of(weight, name).shape) != (classes,):
         raise RuntimeError(f"{name}: weight has shape {tuple(weight.shape)}, expected ({classes},)")
     check_range(index, 0, classes, name, "target", f"the input has {classes} classes")
@@ -82,7 +85,7 @@ def multi_margin_loss(
     loss = masked(activation.relu(margin - hit[:, None] + x), index[:, None] != xp.arange(classes))
     loss = loss if p == 1 else ops.square(loss)
     if weight is not None:
-        loss = loss * weight._array[index][:, None]
+        loss = weighted(loss, ops.take(weight, index=(index[:, None],)), name)
     return _of_samples(ops.sum(loss, axis=1) / classes, reduction, alone)
 
 
@@ -96,9 +99,13 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     x, alone = _rows(tensor_of(input, name), name)
     labels = index_array(target, name)
     if tuple(labels.shape) != tuple(input.shape):
-        raise RuntimeError(f"{name}: target of shape {tuple(labels.shape)} must have the shape of the input, {tuple(input.shape)}")
+        raise RuntimeError(
+            f"{name}: target of shape {tuple(labels.shape)} must have the shape of the input, {tuple(input.shape)}"
+        )
     n, classes = x.shape
-    check_range(labels, -1, classes, name, "target", f"the input has {classes} classes, and -1 ends a list of labels")
+    check_range(
+        labels, -1, classes, name, "target", f"the input has {classes} classes, and -1 ends a list of labels"
+    )
     xp = namespaces[labels.__class__]
     labels = labels.reshape(n, classes)
     valid = xp.cumprod((labels >= 0).astype("int64"), axis=1) > 0
@@ -110,18 +117,16 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     return _of_samples(loss, reduction, alone)
 
 
-def multilabel_soft_margin_loss(
-    input, target, weight=None, size_average=None, reduce=None, reduction="mean"
-):
+def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """Mean over classes of -w (y log s + (1 - y) log(1 - s)), s = sigmoid(x). (*, C), (*, C) -> () or (*)."""
     name = "multilabel_soft_margin_loss"
     reduction = reduction_of(size_average, reduce, reduction, name)
     x, y = tensor_of(input, name), tensor_of(target, name)
     if x.shape != y.shape:
-        raise RuntimeError(f"{name}: target of shape {tuple(y.shape)} must have the shape of the input, {tuple(x.shape)}")
-    loss = _loss.binary_cross_entropy_with_logits(x, y, None)
-    if weight is not None:
-        loss = loss * weight
+        raise RuntimeError(
+            f"{name}: target of shape {tuple(y.shape)} must have the shape of the input, {tuple(x.shape)}"
+        )
+    loss = weighted(_loss.binary_cross_entropy_with_logits(x, y, None), weight, name)
     return reduced(ops.mean(loss, axis=-1), reduction)
 
 
@@ -158,9 +163,7 @@ def pdist(input, p=2.0):
     return norm(ops.take(x, index=(first,)) - ops.take(x, index=(second,)), p, 1)
 
 
-def cosine_embedding_loss(
-    input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"
-):
+def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1. (N, D), (N, D), (N) or (D), (D), ()."""
     name = "cosine_embedding_loss"
     reduction = reduction_of(size_average, reduce, reduction, name)

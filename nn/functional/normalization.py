@@ -44,7 +44,10 @@ def _with_given(x, mean, var, weight, bias, eps):
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale
-    return _norm.scale_and_shift(x, scale, shift if bias is None else shift + bias)
+    shift = shift if bias is None else shift + bias
+    if scale.dtype.itemsize > x.dtype.itemsize > 2:
+        scale, shift = scale.to(x.dtype), shift.to(x.dtype)
+    return _norm.scale_and_shift(x, scale, shift)
 
 
 def batch_norm(

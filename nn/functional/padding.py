@@ -41,7 +41,7 @@ def _widths(x, pad):
     pairs = list(zip(pad[::2], pad[1::2], strict=True))
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     for axis, (before, after) in enumerate(widths):
-        if x.shape[axis] + before + after < 0:
+        if x.shape[axis] + min(before, 0) + min(after, 0) < 0:
             raise RuntimeError(
                 f"pad: padding by {(before, after)} leaves dimension {axis} of shape {tuple(x.shape)} with a negative length"
             )
@@ -57,14 +57,6 @@ def _cropped(x, widths):
 
 
 def _constant(x, widths, value):
-    # A width may take away more than there is, as long as the other side puts it back.
-    for axis, (before, after) in enumerate(widths):
-        if min(before, after) < -x.shape[axis]:
-            shape = list(x.shape)
-            shape[axis] += before + after
-            return _constant(
-                x.new_full(shape, value), [(0, 0) if i == axis else w for i, w in enumerate(widths)], value
-            )
     x, widths = _cropped(x, widths)
     return _pad_constant(x, widths=widths, value=value) if any(map(any, widths)) else ops.positive(x)
 
