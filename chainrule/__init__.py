@@ -284,13 +284,13 @@ _later = {
     "erf": "chainrule.autograd.ops.error_function:erf",
     "erfc": "chainrule.autograd.ops.error_function:erfc",
     "func": "chainrule.func",
-    "get_num_threads": "chainrule.backends.threads:get_num_threads",
+    "get_num_threads": "chainrule.backends.machine:get_num_threads",
     "io": "chainrule.io",
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",
     "save": "chainrule.io:save",
-    "set_num_threads": "chainrule.backends.threads:set_num_threads",
+    "set_num_threads": "chainrule.backends.machine:set_num_threads",
     "utils": "chainrule.utils",
 }
 

@@ -1,6 +1,8 @@
 """What the backends do with memory, and `add_at` on all that need no GPU."""
 
 import mmap
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -184,3 +186,12 @@ def test_the_ways_of_adding_agree(case, monkeypatch):
 def test_add_at_does_not_mix_devices():
     with pytest.raises(TypeError, match="values must be a FakeArray like the target, got ndarray"):
         add_at(fake.zeros(3), fake.array([0]), np.ones(1))
+
+
+def test_reusing_memory_takes_effect_with_glibc_and_changes_no_result():
+    code = (
+        "from chainrule.backends.machine import reuse_memory\nimport sys, platform\ntook = reuse_memory()\n"
+        "assert took is (sys.platform.startswith('linux') and platform.libc_ver()[0] == 'glibc')\n"
+        "import chainrule as cr\nx = cr.ones(512, 512, requires_grad=True)\n(x @ x).sum().backward()\nassert x.grad.unique_value() == 1024\n"
+    ).replace("x.grad.unique_value() == 1024", "(x.grad == 1024).all()")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
