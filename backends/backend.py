@@ -6,11 +6,10 @@ operation, with a guard that says for which arrays it may be used. An operation 
 array code.
 """
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-
-from importlib import import_module
 
 from . import devices, dtypes
 

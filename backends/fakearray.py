@@ -167,7 +167,7 @@ class FakeArray:
     """An array on the fake device; made by the functions of `fake`, or by its backend's `from_host`."""
 
     __slots__ = ("__weakref__", "_host", "_size", "base")
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __new__(cls, *args):
         raise TypeError("FakeArray: make one with fake.zeros(shape), fake.array(data) and the like")

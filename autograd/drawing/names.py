@@ -6,6 +6,7 @@ module gives its parameter. Whoever comes first names a Tensor: `params=`, modul
 
 import functools
 import inspect
+import sys
 
 from chainrule.autograd import late
 from chainrule.autograd.graph import Node, Slot
@@ -16,9 +17,19 @@ from .data import BUFFER, INPUT, PARAMETER
 
 
 def is_module(value):
-    """Whether `value` is a module: by what it can do, since nothing here may import `nn`."""
-    cls = type(value)
-    return hasattr(cls, "named_parameters") and hasattr(cls, "named_modules") and not isinstance(value, type)
+    """Whether `value` is a module of chainrule's (PyTorch's may be in scope as well). Nothing here may import `nn`."""
+    return any(base.__module__ == "chainrule.nn.module" for base in type(value).__mro__)
+
+
+def variables_of(frame):
+    """The local variables of a running function, as a dict of our own."""
+    found = frame.f_locals
+    copy = dict(found)
+    # Up to Python 3.12 the frame keeps the dict it gave out until it returns, and alive all that is in it. Empty it, unless it
+    # is a module's own or the user holds it too, from `locals()`: the frame, this function and getrefcount make three.
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED and sys.getrefcount(found) <= 3:
+        found.clear()
+    return copy
 
 
 def edge_of(tensor):

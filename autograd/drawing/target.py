@@ -7,7 +7,7 @@ from chainrule.autograd import late
 from .backward import fill_gradients
 from .boxes import Style
 from .collect import Collector
-from .names import Names, flat, is_module
+from .names import Names, flat, is_module, variables_of
 from .picture import Picture
 from .record import Recorder, unchanged
 from .revive import revive
@@ -79,9 +79,8 @@ def _is_function(target):
 
 
 def _add_caller(names, frame):
-    names.add_scope(frame.f_locals)
-    if frame.f_globals is not frame.f_locals:
-        names.add_scope(frame.f_globals)
+    names.add_scope(variables_of(frame))
+    names.add_scope(frame.f_globals)
 
 
 def _run(function, inputs, names, limit, caller):
@@ -134,7 +133,7 @@ def _output_name(suffix, tensor, function, names):
     if function is None:
         name, _ = names.of_tensor.get(id(tensor), (None, None))
         return name or suffix.strip("[]'\"") or "y"
-    name = getattr(function, "__name__", "output")
+    name = getattr(function, "__name__", "y")
     stem = "f" if name == "<lambda>" else "y" if is_module(function) or name == "forward" else name
     return stem + suffix
 

@@ -71,17 +71,18 @@ def conjugate(rule):
     return turned
 
 
-def compute(xp, name, function, arrays, fails, what, good=None):
+def compute(xp, name, function, arrays, fails, what, good=None, trust_numpy=True):
     """function(*arrays), or LinAlgError naming the entry of the batch that has no result.
 
     fails: (xp, first array) -> info, an int array over the batch: 0 where all is well, else the number of the step that failed.
     what: the sentence about a matrix that failed, in which `{step}` stands for that number.
     good: result -> a bool array, whether it looks like one; finite by default.
+    trust_numpy: NumPy raises where this function fails, so that there its result needs no look. CuPy's never raise: they would
+        have to wait for the GPU.
     """
     try:
         y = function(*arrays)
-        # NumPy notices a failure itself. CuPy does not look: it would have to wait for the GPU.
-        if xp is cpu.xp or y.size == 0 or bool((good or xp.isfinite)(y).all()):
+        if (trust_numpy and xp is cpu.xp) or y.size == 0 or bool((good or xp.isfinite)(y).all()):
             return y
         failed = False
     except ArrayLinAlgError:

@@ -59,7 +59,7 @@ def cholesky(xp, x):
         "check that it is Hermitian, or add a small multiple of the identity"
     )
     positive = lambda y: diagonal(xp, y).real > 0
-    return compute(xp, "linalg.cholesky", xp.linalg.cholesky, (x,), leading_minors, what, positive)
+    return compute(xp, "linalg.cholesky", xp.linalg.cholesky, (x,), leading_minors, what, positive, False)
 
 
 def leading_minors(xp, x):

@@ -26,6 +26,11 @@ from .product import matmul
 _FAILED = "did not converge: it holds a NaN or an infinity, or is too ill-conditioned for the algorithm"
 
 
+def _computed(xp, name, function, x):
+    """function(x), or LinAlgError if what it returns is not finite."""
+    return compute(xp, name, function, (x,), not_finite, _FAILED, trust_numpy=False)
+
+
 def _imaginary(xp, x):
     return xp.real(x * -1j)
 
@@ -72,7 +77,7 @@ def eigh(xp, x, *, UPLO="L"):
         found[:] = xp.linalg.eigh(x, UPLO)
         return found[1]
 
-    compute(xp, "linalg.eigh", run, (x,), not_finite, _FAILED)
+    _computed(xp, "linalg.eigh", run, x)
     return tuple(found)
 
 
@@ -85,7 +90,8 @@ def _eigvalsh_rule(xp, g, x, UPLO):
 @op(x=_eigvalsh_rule)
 def eigvalsh(xp, x, *, UPLO="L"):
     """Eigenvalues, ascending, of a Hermitian x, of which one triangle is read. (..., n, n) -> (..., n)."""
-    return compute(xp, "linalg.eigvalsh", lambda x: xp.linalg.eigvalsh(x, UPLO), (x,), not_finite, _FAILED)
+    values = lambda x: xp.linalg.eigvalsh(x, UPLO)
+    return _computed(xp, "linalg.eigvalsh", values, x)
 
 
 # --- general square matrices ---
@@ -121,7 +127,7 @@ def eig(xp, x):
         found[:] = xp.linalg.eig(x)
         return found[1]
 
-    compute(xp, "linalg.eig", run, (x,), not_finite, _FAILED)
+    _computed(xp, "linalg.eig", run, x)
     kind = _complex_of(x.dtype)
     return tuple(one.astype(kind, copy=False) for one in found)
 
@@ -140,7 +146,7 @@ def _eigvals_rule(xp, g, x):
 @op(x=_eigvals_rule)
 def eigvals(xp, x):
     """Complex eigenvalues, in no order, of a square x. (..., n, n) -> (..., n). Differentiable where x can be diagonalised."""
-    found = compute(xp, "linalg.eigvals", xp.linalg.eigvals, (x,), not_finite, _FAILED)
+    found = _computed(xp, "linalg.eigvals", xp.linalg.eigvals, x)
     return found.astype(_complex_of(x.dtype), copy=False)
 
 
@@ -209,7 +215,7 @@ def svd(xp, x, *, full_matrices=False):
         found[:] = xp.linalg.svd(x, full_matrices=full_matrices)
         return found[1]
 
-    compute(xp, "linalg.svd", run, (x,), not_finite, _FAILED)
+    _computed(xp, "linalg.svd", run, x)
     return tuple(found)
 
 
@@ -223,7 +229,7 @@ def _svdvals_rule(xp, g, x):
 def svdvals(xp, x):
     """Singular values, descending. (..., m, n) -> (..., min(m, n))."""
     values = lambda x: xp.linalg.svd(x, compute_uv=False)
-    return compute(xp, "linalg.svdvals", values, (x,), not_finite, _FAILED)
+    return _computed(xp, "linalg.svdvals", values, x)
 
 
 def cutoff(xp, values, atol, rtol):

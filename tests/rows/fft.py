@@ -3,7 +3,8 @@
 import numpy as np
 
 from chainrule import fft
-from tests.table import Row
+from chainrule.autograd.functions import stft
+from tests.table import Row, positive
 
 
 def parts(z):
@@ -85,6 +86,31 @@ ROWS = [
     forward("ihfft", (5,)),
     forward("ihfft2", (3, 4), norm="ortho"),
     forward("ihfftn", (2, 3)),
+    *[
+        Row(
+            "stft",
+            lambda x, w, more=more: parts(stft.stft(x, 4, window=w, return_complex=True, **more)),
+            [(2, 9), positive((more.get("win_length", 4),))],
+            torch=lambda x, w, more=more: parts(__import__("torch").stft(x, 4, window=w, return_complex=True, **more)),
+            tag=tag,
+        )
+        for tag, more in {
+            "": {},
+            "one by one": {"hop_length": 1, "win_length": 3, "pad_mode": "constant", "normalized": True},
+            "not centred": {"hop_length": 2, "center": False, "onesided": False},
+            "replicate": {"pad_mode": "replicate"},
+        }.items()
+    ],
+    *[
+        Row(
+            "istft",
+            lambda x, y, w, more=more: stft.istft(x + y * 1j, 4, window=w, **more),
+            [(3, 5), (3, 5), positive((4,))],
+            torch=lambda x, y, w, more=more: __import__("torch").istft(x + y * 1j, 4, window=w, **more),
+            tag=tag,
+        )
+        for tag, more in {"": {}, "longer": {"hop_length": 2, "normalized": True, "length": 9}}.items()
+    ],
     Row("fft.fftshift", fft.fftshift, [(2, 5)], ref=np.fft.fftshift),
     Row("fft.ifftshift", fft.ifftshift, [(2, 5)], kwargs={"dim": 1}, ref=lambda x, dim: np.fft.ifftshift(x, dim)),
     Row("fft.fftfreq", lambda x: fft.fftfreq(5, 0.1, dtype=x.dtype, device=x.device), [()], ref=lambda x: np.fft.fftfreq(5, 0.1), grad=False, torch=False),
