@@ -111,7 +111,7 @@ SAY_WHY = """
 from chainrule import backends
 cuda = backends.cuda
 assert not cuda.available() and cuda.device_count() == 0
-assert set(backends.namespaces) == {backends.numpy_backend.np.ndarray}
+assert set(backends.namespaces) <= {backends.numpy_backend.np.ndarray, backends.FakeArray}
 backends.device("cuda:1")  # a name needs no driver
 for use in (lambda: cuda.xp, lambda: cuda.from_host(None, 0), lambda: cuda.current_device(), cuda.synchronize):
     try:
