@@ -50,7 +50,7 @@ bench: $(ready)  ## the benchmarks, one after the other
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(python) $$file $(ARGS); done
 
 notebooks: $(ready)  ## run the notebooks and keep their outputs
-	$(bin)jupyter-execute --inplace notebooks/*.ipynb
+	$(python) scripts/run_notebooks.py notebooks/*.ipynb
 
 test-notebooks: $(ready)  ## run copies of the notebooks; fails at a cell that raises
 	$(pytest) --nbmake -n auto notebooks/*.ipynb $(ARGS)

@@ -1,7 +1,10 @@
 """`cr.draw`: what the picture says, what it leaves alone, and how large it may get."""
 
+import functools
+import gc
 import itertools
 import re
+import weakref
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -166,6 +169,11 @@ def test_kinds_are_told_apart():
         assert edge.backward == (graph.nodes[edge.source].backward is not None)
 
 
+def test_constants_that_no_rule_keeps_are_seen_too():
+    graph = cr.draw(lambda x: cr.cat([x + 1, cr.zeros(1)]).sum(), leaf([2.0])).graph
+    assert [one.values for one in graph.nodes if one.kind == "constant"] == [[1], [[0.0]]]
+
+
 def test_a_view_of_an_input_is_called_after_it():
     w = leaf([1.0, 1.0])
     graph = cr.draw(lambda x: x[1] * w, cr.tensor([[1.0, 2.0], [3.0, 4.0]])).graph
@@ -255,10 +263,11 @@ def test_saved_bytes():
     x, y = leaf([1.0, 2.0, 3.0]), leaf([1.0, 2.0, 3.0])
     picture = cr.draw((x * y).exp().sum())
     product, exponential, total = [one for one in picture.graph.nodes if one.operation]
-    assert product.saved == [("a", (3,), 12), ("b", (3,), 12)]
-    assert exponential.saved == [("y", (3,), 12)] and exponential.saved_bytes == 12
+    assert product.saved == [("a", (3,), 12, None), ("b", (3,), 12, None)]  # x and y live anyway
+    ((name, shape, size, memory),) = exponential.saved
+    assert (name, shape, size) == ("y", (3,), 12) and memory is not None
     assert total.saved == []
-    assert picture.graph.saved_bytes == 12  # x and y live anyway
+    assert (product.saved_bytes, exponential.saved_bytes, picture.graph.saved_bytes) == (24, 12, 12)
     assert "keeps a, b · 24 B" in picture.dot and "12 B kept for the backward pass" in picture.dot
     assert "keeps" not in cr.draw((x * y).exp().sum(), saved=False).dot
 
@@ -477,6 +486,77 @@ def test_drawing_a_module_changes_nothing(fails):
     assert local.state.grad and local.state.on_record is None
 
 
+def helper(model, x):
+    """Reaches the module through another function."""
+    return model(x)
+
+
+class Trainer:
+    """Not a module, but holds one."""
+
+    def __init__(self):
+        self.net = nn.BatchNorm1d(3)
+
+    def loss(self, x):
+        return self.net(x).sum()
+
+    def __call__(self, x):
+        return self.loss(x)
+
+
+@pytest.mark.parametrize("how", ["method", "object", "partial", "nested"])
+def test_buffers_are_kept_wherever_the_module_hides(how):
+    trainer = Trainer()
+    net, mean = trainer.net, trainer.net.running_mean
+
+    def inner(x):
+        return helper(net, x)
+
+    targets = {
+        "method": trainer.loss,
+        "object": trainer,
+        "partial": functools.partial(helper, net),
+        "nested": lambda x: inner(x),
+    }
+
+    def draw(target, x):  # with no module among the variables around the call
+        return cr.draw(target, x)
+
+    draw(targets[how], cr.randn(5, 3))
+    assert net.running_mean is mean and mean.tolist() == [0.0] * 3 and mean._version == 0
+    assert net.num_batches_tracked.item() == 0
+
+
+def test_nothing_stays_alive():
+    """When the user lets go of the loss its memory is free, though the function that drew it goes on."""
+    model = nn.Linear(2, 2)
+    loss = model(cr.ones(3, 2)).tanh().sum()
+    array = weakref.ref(loss.grad_fn)
+    gc.disable()
+    try:
+        picture = cr.draw(loss)
+        again = cr.draw(model, cr.ones(3, 2))
+        del loss
+        assert array() is None
+    finally:
+        gc.enable()
+    assert picture.dot and again.dot
+
+
+def test_locals_of_the_caller_are_left_alone():
+    x = leaf(2.0)
+    mine = locals()
+    cr.draw(x * x)
+    assert mine["x"] is x
+
+
+def test_pytorch_may_be_in_scope(torch):
+    theirs, module = torch.ones(2, requires_grad=True), torch.nn.Linear(2, 2)
+    x = leaf(2.0)
+    assert len(cr.draw(lambda x: x * x if theirs is not None and module else x, x).graph.nodes) == 2
+    assert len(cr.draw(x * x).graph.nodes) == 2
+
+
 def test_a_function_is_drawn_under_no_grad_too():
     x = leaf(2.0)
     with cr.no_grad():
@@ -561,6 +641,22 @@ class Deep(nn.Module):
 
     def forward(self, x):
         return self.layers(x).sum()
+
+
+def test_a_thousand_time_steps_of_a_cell_fold_to_a_small_picture():
+    cell = nn.LSTMCell(2, 3)
+
+    def unrolled(x):
+        h = c = cr.zeros(1, 3)
+        for row in x:
+            h, c = cell(row, (h, c))
+        return h.sum()
+
+    small = cr.draw(unrolled, cr.ones(1000, 1, 2)).small_graph()
+    (box,) = [one for one in small.nodes if one.kind == "module"]
+    assert box.name == "cell" and box.count >= 1000
+    assert {one.name for one in small.nodes} >= {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+    assert len(small.nodes) < 12
 
 
 def test_a_large_graph_is_folded_to_its_modules():

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .data import BUFFER, CONSTANT, INPUT, LEAF, MODULE, OPERATION, PARAMETER
-from .text import byte_count, crop, escape, rows
+from .data import BUFFER, CONSTANT, INPUT, LEAF, MODULE, OPERATION, PARAMETER, kept_bytes
+from .text import byte_count, crop, escape, operations, rows
 
 MUTED = "#6B7280"
 
@@ -65,7 +65,7 @@ class Boxes:
         value = _equation("", values)
         shapes = ", ".join(f"{_shape(node.shapes[i])} {node.dtypes[i]}" for i in outputs)
         if node.kind == MODULE:
-            lines = [_bold(node.name), _small(escape(node.operation)), _small(f"{node.count} operations")]
+            lines = [_bold(node.name), _small(escape(node.operation)), _small(operations(node.count))]
         elif node.operation is not None:
             lines = [_bold(node.operation)]
             if value:
@@ -86,11 +86,12 @@ class Boxes:
         """The backward operation, the gradient that arrives, and what was kept for it."""
         gradients = [node.gradients[i] for i in outputs]
         known = any(one is not None for one in gradients)
-        name = f"∂{escape(self.graph.subject)}/∂{escape(node.name)}" if node.name else "gradient"
+        named = node.name is not None and node.kind != MODULE
+        name = f"∂{escape(self.graph.subject)}/∂{escape(node.name)}" if named else "gradient"
         if node.operation is None:
             lines = _equation(f"<B>{name}</B>", gradients) or [f"<B>{name}</B>"]
         else:
-            lines = [_bold(node.backward), *(_equation(name, gradients) or ([name] if node.name else []))]
+            lines = [_bold(node.backward), *(_equation(name, gradients) or ([name] if named else []))]
         if self.style.shapes and not known:
             lines.append(_small(", ".join(_shape(node.shapes[i]) for i in outputs)))
         if node.operation is None:
@@ -134,9 +135,10 @@ def _equation(name, values):
 def _kept(node):
     if node.freed:
         return "freed"
-    size = byte_count(node.saved_bytes)
-    names = ", ".join(dict.fromkeys(name for name, _, _ in node.saved))
-    return f"keeps {size}" if node.kind == MODULE else f"keeps {escape(crop(names, _LONGEST_SAVED))} · {size}"
+    if node.kind == MODULE:
+        return f"keeps {byte_count(kept_bytes([node]))}"
+    names = ", ".join(dict.fromkeys(entry[0] for entry in node.saved))
+    return f"keeps {escape(crop(names, _LONGEST_SAVED))} · {byte_count(node.saved_bytes)}"
 
 
 def swatch(colours):

@@ -8,7 +8,7 @@ from chainrule.autograd.graph import Node, Slot
 from chainrule.autograd.writes import log
 from chainrule.backends import backend_of, dtypes, namespaces
 
-from .data import CONSTANT, INPUT, LEAF, OPERATION, Graph, GraphEdge, GraphNode, plain
+from .data import CONSTANT, INPUT, LEAF, OPERATION, Graph, GraphEdge, GraphNode, kept_bytes, plain
 
 
 def origin(edge):
@@ -53,7 +53,7 @@ class Collector:
         self.boxes = {}
         self.wires = {}
         self._constants = {}  # id of array -> GraphNode
-        self._saved = {}  # id of owner of memory -> bytes
+        self._memory = {}  # id of the array that owns memory -> its number, or None for a leaf's, which lives anyway
 
     def collect(self, outputs):
         """The Graph behind `outputs`, a list of (name, Tensor)."""
@@ -67,7 +67,7 @@ class Collector:
             self._target(name, tensor, edge)
         self._names_of_variables()
         self._modules_of_values()
-        self.graph.saved_bytes = self._bytes_kept()
+        self.graph.saved_bytes = kept_bytes(self.graph.nodes)
         return self.graph
 
     def _add(self, **fields):
@@ -77,6 +77,7 @@ class Collector:
 
     def _leaf(self, tensor):
         name, kind = self.names.of_tensor.get(id(tensor), (None, None))
+        self._memory[id(backend_of(tensor._array).root(tensor._array))] = None
         self.boxes[tensor] = self._add(
             kind=kind or LEAF,
             name=name,
@@ -142,9 +143,9 @@ class Collector:
             parts = value if isinstance(value, tuple) else (value,)
             for part in parts:
                 if type(part) in namespaces:
-                    box.saved.append((name, tuple(part.shape), part.nbytes))
                     owner = backend_of(part).root(part)
-                    self._saved[id(owner)] = part.nbytes
+                    memory = self._memory.setdefault(id(owner), len(self._memory))
+                    box.saved.append((name, tuple(part.shape), part.nbytes, memory))
             if log.epoch == node.epoch or all(
                 type(part) not in namespaces or log.last(part) <= node.epoch for part in parts
             ):
@@ -245,12 +246,6 @@ class Collector:
                 common[source.id] = known if known is calls else tuple([call for call, _ in equal])
         for i, calls in common.items():
             nodes[i].calls = calls
-
-    def _bytes_kept(self):
-        for place in self.boxes:
-            if not isinstance(place, Node):
-                self._saved.pop(id(backend_of(place._array).root(place._array)), None)
-        return sum(self._saved.values())
 
 
 def input_names(node):

@@ -59,7 +59,7 @@ class GraphNode:
 
     @property
     def saved_bytes(self):
-        """Bytes of everything this operation keeps for its gradient."""
+        """Bytes of everything this operation keeps for its gradient, leaves included."""
         return sum(entry[2] for entry in self.saved)
 
 
@@ -104,6 +104,16 @@ class Graph:
     def to_dict(self):
         """Everything as dicts, lists, strings and numbers."""
         return asdict(self)
+
+
+def kept_bytes(nodes):
+    """Bytes that live only because the backward operations of `nodes` need them, the same memory counted once."""
+    blocks = {}
+    for node in nodes:
+        for _, _, size, memory in node.saved:
+            if memory is not None:
+                blocks[memory] = max(size, blocks.get(memory, 0))
+    return sum(blocks.values())
 
 
 def plain(array, limit):

@@ -7,7 +7,7 @@ the other way round, dashed. They are declared in the forward direction with `di
 
 from .boxes import BACKWARD, COLOURS, FORWARD, MUTED, Boxes, swatch
 from .data import BUFFER, CONSTANT, INPUT, LEAF, MODULE, OPERATION, PARAMETER
-from .text import byte_count, crop, escape, number
+from .text import byte_count, crop, escape, number, operations
 
 _FONT = "Helvetica,Arial,sans-serif"
 
@@ -142,7 +142,7 @@ def _legend(graph):
         entries.append((f'<FONT COLOR="{line}"><B>{arrow}</B></FONT>', meaning))
     cells = "".join(f'<TD>{sign}</TD><TD ALIGN="LEFT">{meaning}</TD>' for sign, meaning in entries)
     kept = f", {byte_count(graph.saved_bytes)} kept for the backward pass" if graph.saved_bytes else ""
-    total = f"{graph.operations} operation{'s' if graph.operations != 1 else ''}{kept}"
+    total = operations(graph.operations) + kept
     notes = "".join(
         f'<TR><TD COLSPAN="{2 * len(entries)}"><FONT COLOR="{MUTED}">{escape(crop(note, _LONGEST_NOTE))}</FONT></TD></TR>'
         for note in [total, *graph.notes]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from .data import MODULE, Graph, GraphEdge, GraphNode
+from .text import operations
 
 
 def fold(graph, max_nodes):
@@ -14,7 +15,7 @@ def fold(graph, max_nodes):
             shown = sum(node.kind == MODULE for node in folded.nodes)
             folded.notes = [
                 *graph.notes,
-                f"{graph.operations} operations folded into {shown} modules; draw with max_nodes={len(graph.nodes)} to see them all",
+                f"{operations(graph.operations)} folded into {shown} module{'s' if shown != 1 else ''}; draw with max_nodes={len(graph.nodes)} to see them all",
             ]
             return folded
     return None
@@ -26,12 +27,17 @@ def _fold_to(graph, depth):
     for node in graph.nodes:
         calls = node.calls[:depth]
         path = calls[-1][0] if calls else ""
-        box = boxes.get(path) if path else None
+        # All calls of a module are one box; so are values without gradient that look alike, as the rows of an input do.
+        alike = None if node.backward else (node.kind, node.name, tuple(node.shapes))
+        box = boxes.get(path or alike)
         if box is None:
             box = replace(node, id=len(folded.nodes), saved=list(node.saved))
             if path:
-                box = boxes[path] = _module_box(box.id, calls, graph.modules.get(path, ""))
+                box = _module_box(box.id, calls, graph.modules.get(path, ""))
+            boxes[path or alike or node.id] = box
             folded.nodes.append(box)
+        elif not path:
+            box.values = [None] * len(box.values)
         if path:
             _absorb(box, node)
         moved.append(box)

@@ -4,9 +4,11 @@ The graph itself knows no names. The user does: `W` is a variable in the calling
 module gives its parameter. Whoever comes first names a Tensor: `params=`, modules, arguments, then variables.
 """
 
+import contextlib
 import functools
 import inspect
 import sys
+import types
 
 from chainrule.autograd import late
 from chainrule.autograd.graph import Node, Slot
@@ -27,7 +29,11 @@ def variables_of(frame):
     copy = dict(found)
     # Up to Python 3.12 the frame keeps the dict it gave out until it returns, and alive all that is in it. Empty it, unless it
     # is a module's own or the user holds it too, from `locals()`: the frame, this function and getrefcount make three.
-    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED and sys.getrefcount(found) <= 3:
+    if (
+        sys.version_info < (3, 13)
+        and frame.f_code.co_flags & inspect.CO_OPTIMIZED
+        and sys.getrefcount(found) <= 3
+    ):
         found.clear()
     return copy
 
@@ -95,10 +101,8 @@ class Names:
         try:
             signature = inspect.signature(function)
             bound = signature.bind(*inputs).arguments
-        except (
-            TypeError,
-            ValueError,
-        ):  # no signature, or a call that will fail and say why better than this could
+        except (TypeError, ValueError):
+            # There is no signature, or the call will fail: then it says why better than could be said here.
             signature, bound = None, {"": inputs}
         for name, value in bound.items():
             several = signature is None or signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
@@ -118,27 +122,46 @@ class Names:
                 self.add(name, value)
 
     def add_function(self, function):
-        """What a function reaches besides its arguments: its closure, defaults, the object of a method, used globals."""
-        while isinstance(function, functools.partial):
-            self.add_scope({f"argument {i}": one for i, one in enumerate(function.args)} | function.keywords)
-            function = function.func
-        owner = getattr(function, "__self__", None)
-        if is_module(owner):
-            self.add_module(owner)
-        code = getattr(function, "__code__", None)
-        if code is None:
-            return
-        cells = {}
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                cells[name] = cell.cell_contents
-            except ValueError:  # not assigned yet
+        """What a function reaches besides its arguments, itself or through other functions of the same file."""
+        home = getattr(function, "__module__", None)
+        stack, seen = [function], set()
+        while stack:
+            one = stack.pop()
+            if id(one) in seen:
                 continue
-        used = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
-        self.add_scope(cells | used)
-        self.wants_gradient = self.wants_gradient or any(
-            isinstance(one, late.Tensor) and one.requires_grad for one in [*cells.values(), *used.values()]
-        )
+            seen.add(id(one))
+            reached = _reached_by(one)
+            self.add_scope(reached)
+            for value in reached.values():
+                if isinstance(value, late.Tensor):
+                    self.wants_gradient = self.wants_gradient or value.requires_grad
+                elif isinstance(value, _FUNCTIONS) and getattr(value, "__module__", None) == home:
+                    stack.append(value)
+
+
+_FUNCTIONS = types.FunctionType, types.MethodType
+
+
+def _reached_by(function):
+    """The variables a function can read: arguments bound early, its object's attributes, its closure, globals it names."""
+    found = {}
+    while isinstance(function, functools.partial):
+        found |= {f"argument {i}": one for i, one in enumerate(function.args)} | function.keywords
+        function = function.func
+    owner = function if not hasattr(function, "__code__") else getattr(function, "__self__", None)
+    if is_module(owner):
+        found[type(owner).__name__] = owner
+    else:
+        found |= getattr(owner, "__dict__", {})
+    function = function if hasattr(function, "__code__") else type(function).__call__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return found
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            found[name] = cell.cell_contents
+    space = function.__globals__
+    return found | {name: space[name] for name in code.co_names if name in space}
 
 
 def flat(value, suffix=""):

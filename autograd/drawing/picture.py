@@ -5,6 +5,7 @@ import os
 from .dot import to_dot
 from .fold import fold
 from .render import render
+from .text import operations
 
 ENDINGS = ("dot", "svg", "png", "pdf")
 
@@ -49,7 +50,7 @@ class Picture:
         folded = fold(graph, self.max_nodes)
         if folded is None:
             raise ValueError(
-                f"draw: {len(graph.nodes)} nodes take Graphviz too long to lay out, and they belong to no modules to fold them to; "
+                f"draw: {len(graph.nodes)} nodes take Graphviz too long to lay out, and folding them to modules does not help; "
                 f'draw a smaller part, or the module itself with its inputs, or save("graph.dot"), or pass max_nodes={len(graph.nodes)}'
             )
         return folded
@@ -65,4 +66,4 @@ class Picture:
 
     def __repr__(self):
         graph = self.graph
-        return f"<Picture of {graph.subject}: {graph.operations} operations, {len(graph.nodes)} nodes, {len(graph.edges)} edges>"
+        return f"<Picture of {graph.subject}: {operations(graph.operations)}, {len(graph.nodes)} nodes, {len(graph.edges)} edges>"

@@ -92,7 +92,11 @@ class Recorder:
             own = self._own.get(code)
             if own is None:
                 name = frame.f_globals.get("__name__", "")
-                own = name.startswith("chainrule.") or code.co_filename.startswith("<chainrule")
+                own = (
+                    name == "chainrule"
+                    or name.startswith("chainrule.")
+                    or code.co_filename.startswith("<chainrule")
+                )
                 self._own[code] = own
             if user is None and not own:
                 user = frame

@@ -93,10 +93,10 @@ def _run(function, inputs, names, limit, caller):
         # Nothing asks for a gradient, so nothing would be recorded: then the inputs are what to differentiate by.
         inputs = [_leaf(one) if isinstance(one, late.Tensor) else one for one in inputs]
         names.add_arguments(function, inputs)
+    _add_caller(names, caller)
     recorder = Recorder(limit, root, names.of_module)
     with unchanged(names.modules):
         outputs = _outputs(recorder.call(function, inputs), function, names)
-    _add_caller(names, caller)
     return outputs, recorder
 
 

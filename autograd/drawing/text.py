@@ -39,3 +39,8 @@ def byte_count(count):
         if count < 1024 or unit == "GB":
             return f"{count} B" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1024
+
+
+def operations(count):
+    """`1 operation`, `2 operations`."""
+    return f"{count:,} operation{'s' if count != 1 else ''}"

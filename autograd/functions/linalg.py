@@ -81,8 +81,9 @@ def inv_ex(A, *, check_errors=False):
     return InvEx(found, info)
 
 
-def _attempt(function, A, check_errors):
-    """function(A) and a Tensor `info`: with NaNs for the matrices where the function fails, or the error itself."""
+def _attempt(function, A, check_errors, ndim=2):
+    """function(A) and a Tensor `info`, with NaNs for the matrices where the function fails, or the error itself; what it gives for
+    each matrix has `ndim` dimensions."""
     try:
         return function(A), A.new_zeros(tuple(A.shape[:-2]), dtype=dtypes.int32)
     except LinAlgError as error:
@@ -91,7 +92,7 @@ def _attempt(function, A, check_errors):
         info = late.Tensor._wrap(error.info)
     bad = (info != 0).reshape((*info.shape, 1, 1))
     found = function(ops.where(bad, identity_like(A), A))
-    return ops.where(bad, float("nan"), found), info
+    return ops.where(bad if ndim == 2 else ops.squeeze(bad, -1), float("nan"), found), info
 
 
 def identity_like(A):
@@ -112,14 +113,19 @@ def solve_ex(A, B, *, left=True, check_errors=False):
     """(result, info): as `solve`, but a singular A gives NaNs and in `info` the elimination step that failed."""
     A = matrices(A, "linalg.solve_ex", square=True)
     B = tensor_of(B, "linalg.solve_ex")
-    found, info = _attempt(lambda A: solve(A, B, left=left), A, check_errors)
+    ndim = 1 if _are_vectors(A, B) else 2
+    found, info = _attempt(lambda A: solve(A, B, left=left), A, check_errors, ndim)
     return SolveEx(found, info)
+
+
+def _are_vectors(A, B):
+    """Whether B holds vectors, not matrices: as `torch.linalg.solve` tells."""
+    return B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
 
 
 def _with_vectors(A, B, left, name, function):
     """function(A, B) for matrices B; vectors become columns for it, and X A = B becomes A^T X^T = B^T."""
-    vectors = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
-    if vectors:
+    if _are_vectors(A, B):
         if not left:
             raise RuntimeError(f"{name}: with left=False B must hold matrices, got shape {tuple(B.shape)}")
         return ops.squeeze(_with_vectors(A, ops.expand_dims(B, -1), True, name, function), -1)
@@ -215,7 +221,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
         raise RuntimeError(
             f'{name}: driver must be None, "gels", "gelsy", "gelsd" or "gelss", got {driver!r}'
         )
-    vectors = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
+    vectors = _are_vectors(A, B)
     columns = ops.expand_dims(B, -1) if vectors else B
     if columns.ndim < 2 or columns.shape[-2] != A.shape[-2]:
         raise RuntimeError(
@@ -262,7 +268,7 @@ def cholesky(A, *, upper=False):
     positive-definite.
     """
     A = matrices(A, "linalg.cholesky", square=True)
-    return adjoint(linalg_factor.cholesky(adjoint(A))) if upper else linalg_factor.cholesky(A)
+    return linalg_factor.cholesky(A, upper=bool(upper))
 
 
 def cholesky_ex(A, *, upper=False, check_errors=False):

@@ -30,6 +30,19 @@ def _in_place(operation, name=None):
     return method
 
 
+def _late(module, name):
+    """A method whose function lives in a module that is loaded when it is first called."""
+
+    def method(self, *args, **kwargs):
+        from importlib import import_module
+
+        return getattr(import_module(f"chainrule.autograd.functions.{module}"), name)(self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{name}` of this tensor."
+    return method
+
+
 def _or_not(operation):
     """A comparison that gives NotImplemented for what it cannot compare, so that `x == None` is False."""
 
@@ -367,6 +380,27 @@ class Product:
         product.inner,
     )
     addmm, baddbmm = product.addmm, product.baddbmm
+    addmv, addr, addbmm = (_late("linalg_products", name) for name in ("addmv", "addr", "addbmm"))
+    trace, vdot, cross, kron = (_late("linalg_products", name) for name in ("trace", "vdot", "cross", "kron"))
+    det, slogdet, lstsq = (_late("linalg", name) for name in ("det", "slogdet", "lstsq"))
+    logdet, pinverse = _late("linalg_products", "logdet"), _late("linalg_products", "pinverse")
+    inverse = _late("linalg", "inv")
+    matrix_exp, matrix_power = (
+        _late("linalg_products", "matrix_exp"),
+        _late("linalg_products", "matrix_power"),
+    )
+
+    @property
+    def H(self):
+        """The conjugate transpose of a matrix."""
+        if self.ndim not in (0, 2):
+            raise RuntimeError(f"H: expected a matrix, got shape {tuple(self.shape)}; use .mH for a batch")
+        return ops.conj(shape.t(self))
+
+    @property
+    def mH(self):
+        """The conjugate transpose of the last two dimensions."""
+        return ops.conj(self.mT)
 
 
 class Conversion:

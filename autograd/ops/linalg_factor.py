@@ -27,39 +27,40 @@ from .product import matmul
 
 SINGULAR = "is singular: elimination meets a pivot of 0 in step {step}; use linalg.pinv or linalg.lstsq, which need no inverse"
 
+_NOT_POSITIVE = (
+    "is not positive-definite: elimination meets a pivot that is not positive in step {step}; "
+    "check that it is Hermitian, or add a small multiple of the identity"
+)
+
 # Below this many rows a triangle is solved, and columns are eliminated, one by one.
 LEAF = 32
-
-
-def half(xp, x):
-    """The lower triangle with half of the diagonal: what is left of a Hermitian differential in a triangular factor."""
-    return xp.tril(x) - 0.5 * diagonal_matrix(xp, diagonal(xp, x))
 
 
 # --- Cholesky ---
 
 
 @conjugate
-def _cholesky_rule(xp, g, y):
-    inner = half(xp, matmul(adjoint(xp, y), g))
-    inner = 0.5 * (inner + adjoint(xp, inner))
-    upper = adjoint(xp, y)
-    first = solve_triangular(upper, inner, upper=True)
-    return adjoint(xp, solve_triangular(upper, adjoint(xp, first), upper=True))
+def _cholesky_rule(xp, g, y, upper):
+    """The lower triangle of L^H G, and its mirror image, between L^-H and L^-1."""
+    lh, g = (y, adjoint(xp, g)) if upper else (adjoint(xp, y), g)
+    triangle = xp.tril(matmul(lh, g))
+    inner = 0.5 * (triangle + adjoint(xp, xp.tril(triangle, k=-1)))
+    first = solve_triangular(lh, inner, upper=True)
+    return adjoint(xp, solve_triangular(lh, adjoint(xp, first), upper=True))
 
 
 @op(x=_cholesky_rule)
-def cholesky(xp, x):
-    """The lower triangular L with L L^H = x, for Hermitian positive-definite x, of which the lower triangle is read.
+def cholesky(xp, x, *, upper=False):
+    """The lower triangular L with L L^H = x, for Hermitian positive-definite x, of which the lower triangle is read; with `upper`
+    L^H instead, for which the upper one is read.
 
     (..., n, n) -> (..., n, n). The gradient is Hermitian: that of a function of Hermitian matrices.
     """
-    what = (
-        "is not positive-definite: elimination meets a pivot that is not positive in step {step}; "
-        "check that it is Hermitian, or add a small multiple of the identity"
-    )
+    read = adjoint(xp, x) if upper else x
     positive = lambda y: diagonal(xp, y).real > 0
-    return compute(xp, "linalg.cholesky", xp.linalg.cholesky, (x,), leading_minors, what, positive, False)
+    factor = xp.linalg.cholesky
+    y = compute(xp, "linalg.cholesky", factor, (read,), leading_minors, _NOT_POSITIVE, positive, False)
+    return adjoint(xp, y) if upper else y
 
 
 def leading_minors(xp, x):
@@ -322,7 +323,8 @@ def _qr_inner(xp, gq, gr, q, r):
     inner = -matmul(adjoint(xp, q), gq)
     if gr is not None:
         inner = inner + matmul(gr, adjoint(xp, r))
-    lower = half(xp, adjoint(xp, inner))
+    # The upper triangle and its mirror image; R has a real diagonal.
+    lower = xp.tril(adjoint(xp, inner)) - 0.5 * diagonal_matrix(xp, diagonal(xp, inner))
     turned = gq + matmul(q, lower + adjoint(xp, lower))
     return adjoint(xp, solve_triangular(r, adjoint(xp, turned), upper=True))
 
