@@ -612,5 +612,7 @@ def test_gradcheck_finds_a_wrong_rule():
 def test_complex_gradients_follow_pytorch():
     z = cr.tensor([1 + 2j, -0.5 + 1j], dtype=cr.complex128, requires_grad=True)
     assert cr.autograd.gradcheck(lambda t: (t * t).real.sum() + (t.exp() * 2j).real.sum(), z)
+    assert cr.autograd.gradcheck(lambda t: t.abs().sum() + t.norm() + (t.imag * t.real).sum() + t.norm(3), z)
+    assert cr.autograd.gradgradcheck(lambda t: t.abs().sum() + (t.imag**3).sum(), z)
     (z * z.conj()).real.sum().backward()
     np.testing.assert_allclose(z.grad.numpy(), 2 * z.detach().numpy())

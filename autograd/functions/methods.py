@@ -171,6 +171,13 @@ class Arithmetic:
         """The real part. A view."""
         return ops.real(self)
 
+    @property
+    def imag(self):
+        """The imaginary part. A view."""
+        if not self.is_complex():
+            raise RuntimeError(f"imag: only a complex tensor has an imaginary part, this one is {self.dtype}")
+        return ops.imag(self)
+
 
 class InPlace:
     """Methods that write into the tensor: recorded, and right or refused."""

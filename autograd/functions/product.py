@@ -79,14 +79,20 @@ def outer(input, vec2):
     return ops.expand_dims(input, 1) * ops.expand_dims(vec2, 0)
 
 
+def _weighted(input, found, beta, alpha):
+    """beta * input + alpha * found; with beta 0 input plays no part, not even its NaNs."""
+    found = found if alpha == 1 else found * alpha
+    return found if beta == 0 else found + (input if beta == 1 else input * beta)
+
+
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * mat1 @ mat2."""
-    return beta * input + alpha * mm(mat1, mat2)
+    return _weighted(input, mm(mat1, mat2), beta, alpha)
 
 
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * batch1 @ batch2."""
-    return beta * input + alpha * bmm(batch1, batch2)
+    return _weighted(input, bmm(batch1, batch2), beta, alpha)
 
 
 def inner(input, other):

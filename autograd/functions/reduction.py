@@ -201,11 +201,15 @@ cumsum, cumprod = _scan("cumsum", ops.cumsum), _scan("cumprod", ops.cumprod)
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     """The vector p-norm (sum |x|^p)^(1/p) over `dim` (all by default); "fro" is p = 2. The gradient at 0 is 0."""
     x = _floating(input, dtype, "norm")
+    if p == "nuc":
+        from .linalg_norms import matrix_norm
+
+        return matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim)
     if p is None or p == "fro":
         p = 2
     if not isinstance(p, (int, float)):
         raise RuntimeError(
-            f'norm: p must be a number or "fro", got {p!r}; matrix norms are in chainrule.linalg'
+            f'norm: p must be a number, "fro" or "nuc", got {p!r}; matrix norms are in chainrule.linalg'
         )
     return ops.vector_norm(
         x, reduced(dim, x.ndim, "norm"), float(p) if p in (float("inf"), -float("inf")) else p, keepdim

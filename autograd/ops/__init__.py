@@ -97,6 +97,7 @@ from .shape import (
     diagonal_scatter,
     expand_dims,
     flip,
+    imag,
     pad,
     real,
     repeat,

@@ -174,7 +174,19 @@ def logaddexp(xp, a, b):
     return xp.logaddexp(a, b)
 
 
-@op(x=lambda xp, g, x: g * sign(x))
+def direction(xp, x):
+    """d|x|/dx: the sign; for a complex number the conjugate of x / |x|. 0 at 0."""
+    if not is_complex(x):
+        return sign(x)
+    size = absolute(x)
+    return xp.conj(x) / xp.where(size == 0, xp.ones_like(size), size)
+
+
+def is_complex(x):
+    return getattr(x.dtype, "dtype", x.dtype).kind == "c"
+
+
+@op(x=lambda xp, g, x: g * direction(xp, x))
 def absolute(xp, x):
     """|x|; the derivative at 0 is 0."""
     return xp.absolute(x)

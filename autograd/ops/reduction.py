@@ -5,7 +5,7 @@
 
 from chainrule.autograd.op import op
 
-from .elementwise import power_scalar
+from .elementwise import direction, is_complex, power_scalar
 from .shape import astype
 
 
@@ -198,17 +198,17 @@ def _norm_rule(xp, g, x, y, axis, ord, keepdims):
     y, g = _spread(xp, y, x.shape, axis, keepdims), _spread(xp, g, x.shape, axis, keepdims)
     safe = xp.where(y == 0, xp.ones_like(y), y)
     if ord == 2:
-        return g * xp.where(y == 0, xp.zeros_like(x), x / safe)
+        return g * xp.where(y == 0, xp.zeros_like(x), (xp.conj(x) if is_complex(x) else x) / safe)
     if ord == 1:
-        return g * xp.sign(x)
+        return g * direction(xp, x)
     size = xp.absolute(x)
     if ord in (float("inf"), -float("inf")):
         hit = astype(size == y, dtype=g.dtype)
-        return g * xp.sign(x) * (hit / xp.sum(hit, axis=axis, keepdims=True))
+        return g * direction(xp, x) * (hit / xp.sum(hit, axis=axis, keepdims=True))
     if ord == 0:
         return xp.zeros_like(x) * g
     ratio = xp.where(x == 0, xp.ones_like(x), size / safe)
-    return g * xp.sign(x) * power_scalar(ratio, exponent=ord - 1)
+    return g * direction(xp, x) * power_scalar(ratio, exponent=ord - 1)
 
 
 @op(x=_norm_rule, cast="float")

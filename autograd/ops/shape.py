@@ -203,6 +203,12 @@ def real(xp, x):
     return xp.real(x)
 
 
+@op(x=lambda xp, g: g * -1j, view="maybe")
+def imag(xp, x):
+    """The imaginary part."""
+    return xp.imag(x)
+
+
 @op(x=lambda xp, g: xp.conj(g))
 def conj(xp, x):
     """The complex conjugate; a real x unchanged."""

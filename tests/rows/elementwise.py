@@ -144,4 +144,11 @@ ROWS = [
     Row("conj", cr.conj, [(3, 4)], ref=np.conj),
     Row("real", lambda x: x.real, [(3, 4)], ref=np.real, torch=False),
     Row("astype", lambda x: ops.astype(x, dtype=x.dtype.dtype), [(3, 4)], ref=lambda x: x, torch=False),
+    Row(
+        "imag",
+        lambda x, y: (x + y * 1j).imag,
+        [(3, 4), (3, 4)],
+        ref=lambda x, y: y,
+        torch=lambda x, y: (x + y * 1j).imag,
+    ),
 ]
