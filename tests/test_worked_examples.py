@@ -59,3 +59,25 @@ def test_a_policy_network_for_go_has_the_published_shape(filters, parameters):
         assert net[0](board).shape[-2:] == (23, 23) and net[1](net[0](board)).shape[-2:] == (19, 19)
         moves = (net(board) + point_bias).softmax(1)
         assert moves.shape == (1, 361) and abs(moves.sum().item() - 1) < 1e-5
+
+
+def test_the_largest_singular_value_by_power_iteration_and_weight_normalization():
+    """Miyato et al. 2018 and Salimans & Kingma 2016, on W = [[3, 4], [0, 5]]."""
+    w = cr.tensor([[3.0, 4.0], [0.0, 5.0]], dtype=cr.float64, requires_grad=True)
+    np.testing.assert_allclose(cr.linalg.svdvals(w).detach().numpy(), [6.708204, 2.236068], atol=1e-6)
+    u, found = cr.tensor([1.0, 0.0], dtype=cr.float64), []
+    with cr.no_grad():
+        for _ in range(3):
+            v = w.T @ u
+            v = v / v.norm()
+            u = w @ v
+            u = u / u.norm()
+            found.append((u @ w @ v).item())
+    np.testing.assert_allclose(found, [6.403124, 6.704119, 6.708153], atol=1e-6)
+    # The gradient of the largest singular value is u v^T of its singular vectors.
+    (g,) = cr.autograd.grad(cr.linalg.svdvals(w)[0], w)
+    left, _, right = np.linalg.svd(w.detach().numpy())
+    np.testing.assert_allclose(g.numpy(), np.outer(left[:, 0], right[0]), atol=1e-12)
+
+    rows = 2.0 * w / w.norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(rows.detach().numpy(), [[1.2, 1.6], [0.0, 2.0]], atol=1e-12)

@@ -1,0 +1,31 @@
+"""What `import chainrule` costs beside `import numpy`, in fresh processes.
+
+    python benchmarks/import_time.py
+
+Prints seconds (medians of interleaved runs) and the ratio; the aim is at most 1.5.
+"""
+
+import statistics
+import subprocess
+import sys
+
+
+def seconds(module):
+    """Seconds of one import in a process of its own, without the interpreter's start."""
+    code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+    return float(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
+
+
+def main():
+    times = {"numpy": [], "chainrule": []}
+    for _ in range(11):
+        for module, found in times.items():
+            found.append(seconds(module))
+    numpy, chainrule = (statistics.median(found) for found in times.values())
+    print(f"import numpy {numpy:.3f} s, import chainrule {chainrule:.3f} s, ratio {chainrule / numpy:.2f}")
+
+
+if __name__ == "__main__":
+    main()
