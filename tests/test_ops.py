@@ -197,6 +197,34 @@ def test_float32_in_float32_gradient_out(row):
         assert leaf.grad is None or leaf.grad.dtype is cr.float32
 
 
+@pytest.mark.parametrize("dtype", [cr.float16, cr.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.grad and row.name != "imag"], ids=lambda row: row.id
+)
+def test_16_bits_in_16_bits_out(row, dtype):
+    """Also where the array library would widen; what needs more digits refuses 16 bits by name, as in PyTorch."""
+    if dtype is cr.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    wide = tensors(row, "float32", requires_grad=True)
+    inputs = replaced(wide, [x.detach().to(dtype).requires_grad_() for x in leaves(wide)])
+    try:
+        result = seeded(row, inputs)
+    except RuntimeError as error:
+        assert "expected float32" in str(error)
+        return
+    if (
+        "linalg" in row.name
+        or "cholesky" in row.name
+        or row.name.startswith(("fft", "stft", "istft"))
+        or not leaves(inputs)
+    ):
+        return  # the row converts by itself on the way
+    assert floats(result)[0].dtype is dtype
+    weighted(floats(result)[:1]).backward()
+    for leaf in leaves(inputs):
+        assert leaf.grad is None or leaf.grad.dtype is dtype
+
+
 @SMOOTH
 def test_gradients_share_no_memory(row):
     """`.grad` is the leaf's own: writing to it changes no other gradient, input or output."""

@@ -353,3 +353,18 @@ def test_blas_threads():
         cr.set_num_threads(before)
     with pytest.raises(RuntimeError, match="positive int"):
         cr.set_num_threads(0)
+
+
+@pytest.mark.parametrize("size", [(2**62,), (2**31, 2**31), (2**45,), (2**80,)])
+def test_sizes_beyond_memory_are_refused_at_once(size):
+    with pytest.raises(RuntimeError, match=r"zeros: size|out of memory"):
+        cr.zeros(*size)
+    for make in (
+        lambda: cr.ones(1).expand(2**62).clone(),
+        lambda: cr.arange(2**50),
+        lambda: cr.eye(2**40),
+        lambda: cr.rand(2**45),
+        lambda: cr.ones(3).repeat(2**60),
+    ):
+        with pytest.raises(RuntimeError):
+            make()

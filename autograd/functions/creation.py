@@ -7,8 +7,8 @@ import math
 import numpy
 
 from chainrule.autograd import late
+from chainrule.backends import cpu, dtypes, get, namespaces
 from chainrule.backends import devices as _devices
-from chainrule.backends import dtypes, get, namespaces
 from chainrule.backends import random as _random
 
 from .common import sizes, tensor_of
@@ -32,6 +32,17 @@ def _on(backend, where):
         yield
     finally:
         backend.set_device(before)
+
+
+@contextlib.contextmanager
+def _allocating(name, size, backend=cpu):
+    """Says in our words that there is no memory of that size."""
+    try:
+        yield
+    except MemoryError as error:
+        raise backend.out_of_memory(error) from error
+    except (ValueError, OverflowError) as error:
+        raise RuntimeError(f"{name}: size {size} is more than any memory can hold ({error})") from error
 
 
 def put(host, device=None):
@@ -142,7 +153,7 @@ def _filled(name):
         if builtins.any(length < 0 for length in shape):
             raise RuntimeError(f"{name}: negative length in size {shape}")
         backend, where = place(device)
-        with _on(backend, where):
+        with _allocating(name, shape, backend), _on(backend, where):
             return _finish(getattr(backend.xp, name)(shape, dtype=_dtype(dtype)), requires_grad)
 
     make.__name__ = make.__qualname__ = name
@@ -197,26 +208,31 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if dtype is None:
         dtype = dtypes.int64 if builtins.all(isinstance(one, int) for one in (start, end, step)) else None
     count = math.ceil((end - start) / step)
-    host = (start + numpy.arange(count) * step).astype(_dtype(dtype))
+    with _allocating("arange", count):
+        host = (start + numpy.arange(count) * step).astype(_dtype(dtype))
     return _finish(put(host, device), requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     start, end = (one.item() if isinstance(one, late.Tensor) else one for one in (start, end))
-    return _finish(put(numpy.linspace(start, end, steps).astype(_dtype(dtype)), device), requires_grad)
+    with _allocating("linspace", steps):
+        host = numpy.linspace(start, end, steps).astype(_dtype(dtype))
+    return _finish(put(host, device), requires_grad)
 
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
     """`steps` numbers from base**start to base**end, evenly spaced in the logarithm."""
-    return _finish(
-        put(numpy.logspace(start, end, steps, base=base).astype(_dtype(dtype)), device), requires_grad
-    )
+    with _allocating("logspace", steps):
+        host = numpy.logspace(start, end, steps, base=base).astype(_dtype(dtype))
+    return _finish(put(host, device), requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     """The identity matrix of n rows and m (by default n) columns."""
-    return _finish(put(numpy.eye(n, m, dtype=_dtype(dtype)), device), requires_grad)
+    with _allocating("eye", (n, m)):
+        host = numpy.eye(n, m, dtype=_dtype(dtype))
+    return _finish(put(host, device), requires_grad)
 
 
 # Random numbers
@@ -225,7 +241,7 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
 def _draw(shape, dtype, device, generator, how, *args):
     backend, where = place(device)
     source = generator if generator is not None else _random.default_generator
-    with _on(backend, where):
+    with _allocating(how, shape, backend), _on(backend, where):
         return getattr(source, how)(*args, shape, _dtype(dtype), backend.xp)
 
 

@@ -2,11 +2,10 @@
 
 import numpy
 
-from chainrule.autograd import inplace, late, ops
-from chainrule.backends import dtypes
-from chainrule.backends import random as _random
+from chainrule.autograd import late, ops
 
 from . import arithmetic, conversion, creation, indexing, product, reduction, shape, sorting
+from .methods_in_place import InPlace
 
 
 def _swapped(operation):
@@ -16,18 +15,6 @@ def _swapped(operation):
         return operation(other, self)
 
     return reflected
-
-
-def _in_place(operation, name=None):
-    """The in-place form of a function: `x.exp_()`."""
-
-    def method(self, *args, **kwargs):
-        return inplace.apply(operation, self, *args, name=label, **kwargs)
-
-    label = name or operation.__name__ + "_"
-    method.__name__ = method.__qualname__ = label
-    method.__doc__ = f"`{label.rstrip('_')}`, written into this tensor."
-    return method
 
 
 def _late(module, name):
@@ -177,106 +164,6 @@ class Arithmetic:
         if not self.is_complex():
             raise RuntimeError(f"imag: only a complex tensor has an imaginary part, this one is {self.dtype}")
         return ops.imag(self)
-
-
-class InPlace:
-    """Methods that write into the tensor: recorded, and right or refused."""
-
-    __iadd__ = _in_place(arithmetic.add, "add_")
-    __isub__ = _in_place(arithmetic.sub, "sub_")
-    __imul__ = _in_place(ops.multiply, "mul_")
-    __itruediv__ = _in_place(arithmetic.div, "div_")
-    __ifloordiv__ = _in_place(ops.floor_divide, "floor_divide_")
-    __imod__ = _in_place(ops.remainder, "remainder_")
-    __ipow__ = _in_place(arithmetic.pow, "pow_")
-    __iand__ = _in_place(ops.bitwise_and, "bitwise_and_")
-    __ior__ = _in_place(ops.bitwise_or, "bitwise_or_")
-    __ixor__ = _in_place(ops.bitwise_xor, "bitwise_xor_")
-
-    add_ = _in_place(arithmetic.add)
-    sub_ = subtract_ = _in_place(arithmetic.sub)
-    mul_ = multiply_ = _in_place(ops.multiply, "mul_")
-    div_ = divide_ = _in_place(arithmetic.div)
-    pow_ = _in_place(arithmetic.pow)
-    remainder_ = _in_place(ops.remainder)
-    neg_ = _in_place(ops.negative, "neg_")
-    abs_ = _in_place(ops.absolute, "abs_")
-    square_ = _in_place(ops.square)
-    sqrt_ = _in_place(ops.sqrt)
-    rsqrt_ = _in_place(ops.rsqrt)
-    reciprocal_ = _in_place(ops.reciprocal)
-    exp_ = _in_place(ops.exp)
-    log_ = _in_place(ops.log)
-    sin_, cos_ = _in_place(ops.sin), _in_place(ops.cos)
-    tanh_ = _in_place(ops.tanh)
-    sigmoid_ = _in_place(arithmetic.sigmoid)
-    relu_ = _in_place(arithmetic.relu)
-    floor_, ceil_, trunc_ = _in_place(ops.floor), _in_place(ops.ceil), _in_place(ops.trunc)
-    round_ = _in_place(arithmetic.round)
-    clamp_ = clip_ = _in_place(arithmetic.clamp)
-    clamp_min_ = _in_place(arithmetic.clamp_min)
-    clamp_max_ = _in_place(arithmetic.clamp_max)
-    lerp_ = _in_place(arithmetic.lerp)
-    addcmul_ = _in_place(arithmetic.addcmul)
-    addcdiv_ = _in_place(arithmetic.addcdiv)
-    masked_fill_ = _in_place(indexing.masked_fill)
-    scatter_ = _in_place(indexing.scatter)
-    scatter_add_ = _in_place(indexing.scatter_add)
-    index_add_ = _in_place(indexing.index_add)
-    index_copy_ = _in_place(indexing.index_copy)
-    index_fill_ = _in_place(indexing.index_fill)
-    index_put_ = _in_place(indexing.index_put)
-    tril_, triu_ = _in_place(shape.tril), _in_place(shape.triu)
-
-    def zero_(self):
-        """Set every element to 0."""
-        return inplace.assign(self, 0, "zero_")
-
-    def fill_(self, value):
-        """Set every element to `value`."""
-        return inplace.assign(self, value, "fill_")
-
-    def copy_(self, src, non_blocking=False):
-        """Overwrite with the elements of `src`, broadcast and converted."""
-        src = (
-            src
-            if isinstance(src, late.Tensor)
-            else creation.tensor(src, dtype=self.dtype, device=self.device)
-        )
-        return inplace.assign(self, src.to(self.device).to(self.dtype), "copy_")
-
-    def uniform_(self, from_=0.0, to=1.0, *, generator=None):
-        """Fill with uniform numbers in [from_, to)."""
-        return self.copy_(self._drawn("rand", generator) * (to - from_) + from_)
-
-    def normal_(self, mean=0.0, std=1.0, *, generator=None):
-        """Fill with normal numbers."""
-        return self.copy_(self._drawn("randn", generator) * std + mean)
-
-    def bernoulli_(self, p=0.5, *, generator=None):
-        """Fill with 1 with probability p, else 0."""
-        return self.copy_(self._drawn("rand", generator, dtypes.float32) < p)
-
-    def random_(self, from_=0, to=None, *, generator=None):
-        """Fill with integers in [from_, to); up to the dtype's largest exact integer by default."""
-        if to is None and from_:
-            from_, to = 0, from_
-        to = to or (2**24 if self.dtype.is_floating_point else 2**31)
-        return self.copy_(
-            creation.randint(from_, to, tuple(self.shape), generator=generator, device=self.device)
-        )
-
-    def exponential_(self, lambd=1.0, *, generator=None):
-        """Fill with exponentially distributed numbers of rate `lambd`."""
-        return self.copy_(-(-self._drawn("rand", generator)).log1p() / lambd)
-
-    def _drawn(self, how, generator, dtype=None):
-        return getattr(creation, how)(
-            tuple(self.shape),
-            generator=generator or _random.default_generator,
-            dtype=dtype or self.dtype,
-            device=self.device,
-        )
 
 
 class Reduction:

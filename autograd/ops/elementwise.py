@@ -8,6 +8,8 @@ import math
 
 from chainrule.autograd.op import op
 
+from .blocks import in_float32
+
 LN2, LN10 = math.log(2), math.log(10)
 
 
@@ -87,6 +89,7 @@ def power(xp, a, b):
         g * (exponent * power_scalar(x, exponent=exponent - 1)) if exponent else xp.zeros_like(g)
     )
 )
+@in_float32
 def power_scalar(xp, x, *, exponent):
     """x ** exponent for a Python number."""
     return x**exponent
@@ -247,6 +250,7 @@ def _to_winner(xp, g, a, b, won):
 
 
 @op(x=lambda xp, g, x, low, high: xp.where(_inside(xp, x, low, high), g, xp.zeros_like(g)))
+@in_float32
 def clip(xp, x, *, low=None, high=None):
     """x kept within Python numbers [low, high]; the gradient passes at the bounds themselves, as in PyTorch."""
     return xp.clip(x, low, high)

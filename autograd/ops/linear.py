@@ -4,6 +4,7 @@ import math
 
 from chainrule.autograd.op import op
 
+from .blocks import in_float32
 from .product import matmul
 from .shape import sum_to
 
@@ -25,6 +26,7 @@ def _input_rule(xp, g, weight, x_shape):
     cast="same",
     cast_inputs=("x", "weight"),
 )
+@in_float32
 def linear(xp, x, weight, bias):
     """x weight^T + bias. (..., in), (out, in), (out) or None -> (..., out)."""
     y = xp.matmul(_rows(xp, x), weight.T)

@@ -18,6 +18,7 @@ def _count(shape, axes):
 
 
 @op(a=lambda xp, g, b: g * b, b=lambda xp, g, a: g * a)
+@in_float32
 def inner(xp, a, b, *, axes):
     """Sum of a * b over `axes`, which stay with length 1; a and b of one shape. The product is never written down."""
     letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]

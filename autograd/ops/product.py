@@ -2,12 +2,15 @@
 
 from chainrule.autograd.op import op
 
+from .blocks import in_float32, wide
+
 
 def _transposed(xp, x):
     return xp.swapaxes(x, axis1=-1, axis2=-2)
 
 
 @op(a=lambda xp, g, b: matmul(g, _transposed(xp, b)), b=lambda xp, g, a: _matmul_right(xp, g, a), cast="same")
+@in_float32
 def matmul(xp, a, b):
     """Matrix product, both at least 2-d. (..., n, k), (..., k, m) -> (..., n, m), leading axes broadcast."""
     return xp.matmul(a, b)
@@ -62,4 +65,5 @@ def _onto_diagonal(xp, grad, letters, position, letter):
 @op(joint=_einsum_rule, cast="promote")
 def einsum(xp, *xs, equation):
     """Einstein summation; `equation` is explicit and without ellipsis, as the public function makes it."""
-    return xp.einsum(equation, *xs, optimize=len(xs) > 1)
+    found = xp.einsum(equation, *[wide(x) for x in xs], optimize=len(xs) > 1)
+    return found if found.dtype == xs[0].dtype else found.astype(xs[0].dtype)

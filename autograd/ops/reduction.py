@@ -5,6 +5,7 @@
 
 from chainrule.autograd.op import op
 
+from .blocks import in_float32
 from .elementwise import direction, is_complex, power_scalar
 from .shape import astype
 
@@ -35,6 +36,7 @@ def _count(shape, axis):
         _spread(xp, g, x_shape, axis, keepdims), shape=x_shape
     )
 )
+@in_float32
 def sum(xp, x, *, axis=None, keepdims=False):
     """Sum."""
     return xp.sum(x, axis=axis, keepdims=keepdims)
@@ -45,6 +47,7 @@ def sum(xp, x, *, axis=None, keepdims=False):
         _spread(xp, g, x_shape, axis, keepdims) / max(_count(x_shape, axis), 1), shape=x_shape
     )
 )
+@in_float32
 def mean(xp, x, *, axis=None, keepdims=False):
     """Arithmetic mean; NaN over no elements."""
     if _count(x.shape, axis) == 0:
@@ -60,6 +63,7 @@ def _var_rule(xp, g, x, axis, correction, keepdims):
 
 
 @op(x=_var_rule)
+@in_float32
 def var(xp, x, *, axis=None, correction=1, keepdims=False):
     """Variance, sum of squared deviations / (n - correction); NaN where n <= correction, as PyTorch's NaN or inf."""
     count = _count(x.shape, axis)
@@ -87,6 +91,7 @@ def _prod_rule(xp, g, x, axis, keepdims):
 
 
 @op(x=_prod_rule)
+@in_float32
 def prod(xp, x, *, axis=None, keepdims=False):
     """Product; the gradient is right also where elements are 0."""
     return xp.prod(x, axis=axis, keepdims=keepdims)
@@ -152,6 +157,7 @@ def _logsumexp_rule(xp, g, x, y, axis, keepdims):
 
 
 @op(x=_logsumexp_rule, cast="float")
+@in_float32
 def logsumexp(xp, x, *, axis=None, keepdims=False):
     """log(sum(exp(x))) without overflow; -inf where every element is -inf."""
     if _count(x.shape, axis) == 0:
@@ -167,6 +173,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 
 
 @op(x=lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis))
+@in_float32
 def cumsum(xp, x, *, axis):
     """Running sum."""
     return xp.cumsum(x, axis=axis)
@@ -188,6 +195,7 @@ def _cumprod_rule(xp, g, x, axis):
 
 
 @op(x=_cumprod_rule)
+@in_float32
 def cumprod(xp, x, *, axis):
     """Running product."""
     return xp.cumprod(x, axis=axis)
@@ -212,6 +220,7 @@ def _norm_rule(xp, g, x, y, axis, ord, keepdims):
 
 
 @op(x=_norm_rule, cast="float")
+@in_float32
 def vector_norm(xp, x, *, axis=None, ord=2, keepdims=False):
     """(sum |x|^ord)^(1/ord); ord inf, -inf: the largest, smallest |x|; 0: the count of non-zeros. Gradient 0 at 0.
 
