@@ -142,13 +142,20 @@ class _Pass:
                     if before is None:
                         buffers[edge] = grad
                         # The incoming gradient passed straight on, or a view of it, is still in other hands.
-                        if leaf and not create and grad.base is None and not _is_or_among(grad, g):
+                        # What is 0-d may be a NumPy scalar, which nothing can be added to in place.
+                        if (
+                            leaf
+                            and not create
+                            and grad.shape
+                            and grad.base is None
+                            and not _is_or_among(grad, g)
+                        ):
                             owned.add(edge)
-                    elif edge in owned and grad.shape:
+                    elif edge in owned:
                         before += grad
                     else:
                         buffers[edge] = before + grad
-                        if not create:
+                        if not create and grad.shape:
                             owned.add(edge)
                 if not leaf:
                     left = counts[edge]

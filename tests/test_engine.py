@@ -149,6 +149,14 @@ def test_fan_out_adds():
     assert s.grad.item() == 36.0
 
 
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_many_views_of_one_value_add_up(shape):
+    x = cr.full(shape, 2.0, requires_grad=True)
+    h = x * 1
+    sum(h[...] * factor for factor in (1.0, 2.0, 3.0, 4.0)).sum().backward()
+    assert (x.grad == 10).all()
+
+
 # backward() and grad()
 
 
