@@ -23,7 +23,6 @@ The text is kept in `linecache`, so a traceback shows its lines.
 
 import functools
 import linecache
-import re
 
 from chainrule.backends import backend_of, kernels, namespaces
 
@@ -55,7 +54,7 @@ def compile_function(name, text, **names):
     return made
 
 
-def _unwrap(name, op):
+def _unwrap(name):
     """Lines that split one input into `<name>_array` and `<name>_edge`."""
     return [
         f"if isinstance({name}, late.Tensor):",
@@ -149,7 +148,7 @@ def function(op):
     arrays = [f"{name}_array" for name in op.inputs] + (["*arrays"] if op.variadic else [])
     body = []
     for name in op.inputs:
-        body += _unwrap(name, op)
+        body += _unwrap(name)
     if op.variadic:
         body.append(f"arrays, edges, graph = unwrap_all({op.variadic})")
     all_raw = [f"{name}_array is {name}" for name in op.inputs]
@@ -218,7 +217,6 @@ def vjp(op):
         lines.append(f"return ({', '.join(parts)},)")
     name = f"{op.name}_vjp"
     text = "def operation(xp, g, saved, edges, static):\n" + "\n".join("    " + line for line in lines)
-    text = re.sub(r"\(\) = saved", "pass", text)
     rules = {f"rule_{n}": rule for n, rule in op.rules.items()}
     if op.joint:
         rules["rule_joint"] = op.joint

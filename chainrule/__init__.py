@@ -264,6 +264,7 @@ from chainrule.backends.dtypes import (
     short,
     uint8,
 )
+from chainrule.backends.later import load_later
 from chainrule.backends.random import Generator
 
 # fmt: off
@@ -332,18 +333,4 @@ _later = {
     "vdot": "chainrule.autograd.functions.linalg_products:vdot",
 }
 
-
-def __getattr__(name):
-    from importlib import import_module
-
-    if name not in _later:
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
-    module, _, attribute = _later[name].partition(":")
-    found = import_module(module)
-    found = getattr(found, attribute) if attribute else found
-    globals()[name] = found
-    return found
-
-
-def __dir__():
-    return sorted({*globals(), *_later})
+__getattr__, __dir__ = load_later(globals(), _later)

@@ -1,5 +1,6 @@
 """Matrix products and einsum under PyTorch's names."""
 
+import math
 import string
 
 from chainrule.autograd import ops
@@ -117,20 +118,11 @@ def tensordot(a, b, dims=2):
         )
     keep_a = [i for i in range(a.ndim) if i not in left]
     keep_b = [i for i in range(b.ndim) if i not in right]
-    count = 1
-    for i in left:
-        count *= a.shape[i]
+    count = math.prod(a.shape[i] for i in left)
     shape_a, shape_b = [a.shape[i] for i in keep_a], [b.shape[i] for i in keep_b]
-    first = a.permute(*keep_a, *left).reshape((_product(shape_a), count))
-    second = b.permute(*right, *keep_b).reshape((count, _product(shape_b)))
+    first = a.permute(*keep_a, *left).reshape((math.prod(shape_a), count))
+    second = b.permute(*right, *keep_b).reshape((count, math.prod(shape_b)))
     return product.matmul(first, second).reshape(sizes((shape_a + shape_b,), "tensordot"))
-
-
-def _product(lengths):
-    count = 1
-    for length in lengths:
-        count *= length
-    return count
 
 
 def einsum(equation, *operands):

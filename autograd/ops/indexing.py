@@ -53,11 +53,7 @@ def _put_rule(xp, g, needs, index, accumulate, value_shape, x_dtype):
     gx = None
     if needs[0]:
         gx = g if accumulate else index_put(g, xp.zeros((), dtype=x_dtype), index=index)
-    return gx, _read(g, index) if needs[1] else None
-
-
-def _read(g, index):
-    return take(g, index=index)
+    return gx, take(g, index=index) if needs[1] else None
 
 
 @op(joint=_put_rule, cast="promote")

@@ -3,8 +3,6 @@
 Those marked `view` share memory with their input, as in NumPy and PyTorch.
 """
 
-import math
-
 from chainrule.autograd.op import op
 
 
@@ -213,8 +211,3 @@ def imag(xp, x):
 def conj(xp, x):
     """The complex conjugate; a real x unchanged."""
     return xp.conj(x)
-
-
-def size(shape):
-    """The number of elements of a shape."""
-    return math.prod(shape)
