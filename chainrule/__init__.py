@@ -85,6 +85,8 @@ from chainrule.autograd.functions.indexing import (
     take,
     take_along_dim,
 )
+from chainrule.autograd.functions.names import FUNCTIONS as _FUNCTIONS
+from chainrule.autograd.functions.names import entries as _entries
 from chainrule.autograd.functions.product import (
     addmm,
     baddbmm,
@@ -278,59 +280,22 @@ e, pi, inf, nan, newaxis = 2.718281828459045, 3.141592653589793, float64.dtype.t
 
 __version__ = "0.1.0"
 
-# Loaded when first used, so that `import chainrule` stays nearly as cheap as `import numpy`.
+# Loaded when first used, so that `import chainrule` stays nearly as cheap as `import numpy`. Most are listed in `names`.
 _later = {
-    "addbmm": "chainrule.autograd.functions.linalg_products:addbmm",
-    "addmv": "chainrule.autograd.functions.linalg_products:addmv",
-    "addr": "chainrule.autograd.functions.linalg_products:addr",
-    "adjoint": "chainrule.autograd.functions.linalg:adjoint",
-    "block_diag": "chainrule.autograd.functions.linalg_products:block_diag",
-    "cartesian_prod": "chainrule.autograd.functions.statistics:cartesian_prod",
-    "chain_matmul": "chainrule.autograd.functions.linalg_products:chain_matmul",
-    "cholesky": "chainrule.autograd.functions.linalg_products:older_cholesky",
-    "cholesky_inverse": "chainrule.autograd.functions.linalg:cholesky_inverse",
-    "cholesky_solve": "chainrule.autograd.functions.linalg:cholesky_solve",
-    "combinations": "chainrule.autograd.functions.statistics:combinations",
-    "corrcoef": "chainrule.autograd.functions.statistics:corrcoef",
-    "cov": "chainrule.autograd.functions.statistics:cov",
-    "cross": "chainrule.autograd.functions.linalg_products:cross",
     "cuda": "chainrule.cuda",
-    "det": "chainrule.autograd.functions.linalg:det",
     "draw": "chainrule.autograd.drawing:draw",
-    "erf": "chainrule.autograd.ops.error_function:erf",
-    "erfc": "chainrule.autograd.ops.error_function:erfc",
     "fft": "chainrule.fft",
     "func": "chainrule.func",
-    "geqrf": "chainrule.autograd.functions.linalg_factor:geqrf",
     "get_num_threads": "chainrule.backends.machine:get_num_threads",
-    "imag": "chainrule.autograd.ops:imag",
-    "inverse": "chainrule.autograd.functions.linalg:inv",
     "io": "chainrule.io",
-    "istft": "chainrule.autograd.functions.stft:istft",
-    "kron": "chainrule.autograd.functions.linalg_products:kron",
     "linalg": "chainrule.linalg",
     "load": "chainrule.io:load",
-    "logdet": "chainrule.autograd.functions.linalg_products:logdet",
-    "lu_solve": "chainrule.autograd.functions.linalg_factor:lu_solve_older",
-    "lu_unpack": "chainrule.autograd.functions.linalg_factor:lu_unpack",
-    "matrix_exp": "chainrule.autograd.functions.linalg_products:matrix_exp",
-    "matrix_power": "chainrule.autograd.functions.linalg_products:matrix_power",
     "nn": "chainrule.nn",
     "optim": "chainrule.optim",
-    "orgqr": "chainrule.autograd.functions.linalg_factor:householder_product",
-    "ormqr": "chainrule.autograd.functions.linalg_factor:ormqr",
-    "pinverse": "chainrule.autograd.functions.linalg_products:pinverse",
-    "qr": "chainrule.autograd.functions.linalg_products:older_qr",
     "save": "chainrule.io:save",
     "set_num_threads": "chainrule.backends.machine:set_num_threads",
-    "slogdet": "chainrule.autograd.functions.linalg:slogdet",
-    "stft": "chainrule.autograd.functions.stft:stft",
-    "svd": "chainrule.autograd.functions.linalg_products:older_svd",
-    "trace": "chainrule.autograd.functions.linalg_products:trace",
-    "triangular_solve": "chainrule.autograd.functions.linalg_factor:triangular_solve",
     "utils": "chainrule.utils",
-    "vander": "chainrule.autograd.functions.linalg_products:older_vander",
-    "vdot": "chainrule.autograd.functions.linalg_products:vdot",
 }
+_later.update((name, f"{module}:{attribute}") for name, module, attribute in _entries(_FUNCTIONS))
 
 __getattr__, __dir__ = load_later(globals(), _later)

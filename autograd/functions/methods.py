@@ -1,10 +1,12 @@
 """The methods of a Tensor, by part of mathematics: each is the function of that name, in the class body, on one line."""
 
+from importlib import import_module
+
 import numpy
 
 from chainrule.autograd import late, ops
 
-from . import arithmetic, conversion, creation, indexing, product, reduction, shape, sorting
+from . import arithmetic, conversion, creation, indexing, names, product, reduction, shape, sorting
 from .methods_in_place import InPlace
 
 
@@ -17,16 +19,14 @@ def _swapped(operation):
     return reflected
 
 
-def _late(module, name):
+def _late(name, module, attribute):
     """A method whose function lives in a module that is loaded when it is first called."""
 
     def method(self, *args, **kwargs):
-        from importlib import import_module
-
-        return getattr(import_module(f"chainrule.autograd.functions.{module}"), name)(self, *args, **kwargs)
+        return getattr(import_module(module), attribute)(self, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"`{name}` of this tensor."
+    method.__doc__ = f"`{name}` of this tensor: `{module}.{attribute}`."
     return method
 
 
@@ -274,15 +274,6 @@ class Product:
         product.inner,
     )
     addmm, baddbmm = product.addmm, product.baddbmm
-    addmv, addr, addbmm = (_late("linalg_products", name) for name in ("addmv", "addr", "addbmm"))
-    trace, vdot, cross, kron = (_late("linalg_products", name) for name in ("trace", "vdot", "cross", "kron"))
-    det, slogdet, lstsq = (_late("linalg", name) for name in ("det", "slogdet", "lstsq"))
-    logdet, pinverse = _late("linalg_products", "logdet"), _late("linalg_products", "pinverse")
-    inverse = _late("linalg", "inv")
-    matrix_exp, matrix_power = (
-        _late("linalg_products", "matrix_exp"),
-        _late("linalg_products", "matrix_power"),
-    )
 
     @property
     def H(self):
@@ -376,5 +367,8 @@ class Conversion:
         )
 
 
-class Methods(Arithmetic, InPlace, Reduction, Shape, Indexing, Product, Conversion):
+Later = type("Later", (), {entry[0]: _late(*entry) for entry in names.entries(names.METHODS)})
+
+
+class Methods(Arithmetic, InPlace, Reduction, Shape, Indexing, Product, Conversion, Later):
     """All methods."""

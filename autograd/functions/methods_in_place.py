@@ -1,10 +1,12 @@
 """The methods that write into a tensor: each is an operation followed by a recorded write, and right or refused."""
 
+from importlib import import_module
+
 from chainrule.autograd import inplace, late, ops
 from chainrule.backends import dtypes
 from chainrule.backends import random as _random
 
-from . import arithmetic, creation, indexing, shape
+from . import arithmetic, creation, indexing, names, shape
 
 
 def _in_place(operation, name=None):
@@ -19,7 +21,22 @@ def _in_place(operation, name=None):
     return method
 
 
-class InPlace:
+def _late_in_place(name, module, attribute):
+    """The in-place form of a function that is loaded when the method is first called."""
+
+    def method(self, *args, **kwargs):
+        operation = getattr(import_module(module), attribute)
+        return inplace.apply(operation, self, *args, name=name + "_", **kwargs)
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"`{name}`, written into this tensor."
+    return method
+
+
+Later = type("Later", (), {entry[0] + "_": _late_in_place(*entry) for entry in names.entries(names.IN_PLACE)})
+
+
+class InPlace(Later):
     """Methods that write into the tensor: recorded, and right or refused."""
 
     __iadd__ = _in_place(arithmetic.add, "add_")
