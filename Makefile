@@ -17,7 +17,7 @@ has_uv := $(shell command -v uv 2>/dev/null)
 new_venv := $(if $(has_uv),uv venv --quiet --allow-existing --python '>=3.11' .venv,python3 -m venv .venv)
 install := $(if $(has_uv),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --no-compile)
 
-.PHONY: help setup demo test test-all lint cov bench notebooks test-notebooks docs gpu-check build clean
+.PHONY: help setup demo test test-all conformance lint cov bench notebooks test-notebooks docs gpu-check build clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,6 +38,15 @@ test: $(ready)  ## the tests, on NumPy and on the stand-in for a GPU
 
 test-all: $(ready)  ## the slow tests too
 	$(pytest) -n auto -m "" $(ARGS)
+
+# PyTorch is a second opinion for developers, in an environment of its own; TORCH names the build to install.
+TORCH ?= torch==2.13.0
+.venv-conformance/.ready: pyproject.toml
+	@echo "setting up .venv-conformance with $(TORCH) (once)"; python3 -m venv .venv-conformance
+	@.venv-conformance/bin/python -m pip install --quiet $(TORCH) expecttest --editable '.[io,special]' && touch $@
+
+conformance: .venv-conformance/.ready  ## every operation against PyTorch's own operator database
+	.venv-conformance/bin/python -P scripts/conformance.py --jobs 2 $(ARGS)
 
 lint: $(ready)  ## ruff (rules and format) and mypy
 	$(bin)ruff check . && $(bin)ruff format --check .

@@ -80,7 +80,7 @@ def check_writable(tensor, name):
     """Refuse an in-place write that could not be right."""
     array = tensor._array
     strides = zip(array.strides, array.shape, strict=True)
-    if any(stride == 0 and size > 1 for stride, size in strides):
+    if array.size and any(stride == 0 and size > 1 for stride, size in strides):
         raise RuntimeError(
             f"{name}: the written tensor of shape {tuple(array.shape)} is expanded: several elements share one place in "
             f"memory. .clone() it before writing in place"
