@@ -16,11 +16,21 @@ FUNCTIONS = {
 }
 
 METHODS = {
-    "functions.linalg": "det inverse=inv lstsq slogdet",
-    "functions.linalg_products": "addbmm addmv addr cross kron logdet matrix_exp matrix_power pinverse trace vdot",
+    "functions.linalg": "adjoint cholesky_inverse cholesky_solve det inverse=inv lstsq slogdet",
+    "functions.linalg_factor": "geqrf lu_solve=lu_solve_older orgqr=householder_product ormqr triangular_solve",
+    "functions.linalg_products": """addbmm addmv addr cholesky=older_cholesky cross kron logdet matrix_exp matrix_power pinverse
+        qr=older_qr svd=older_svd trace vdot""",
+    "functions.statistics": "corrcoef cov",
+    "functions.stft": "istft stft",
+    "ops.error_function": "erf erfc",
 }
 
-IN_PLACE: dict[str, str] = {}
+IN_PLACE: dict[str, str] = {
+    "functions.linalg_products": "addbmm addmv addr",
+    "functions.product": "addmm baddbmm",
+    "functions.reduction": "cumprod cumsum",
+    "ops.error_function": "erf erfc",
+}
 
 
 def entries(table):
