@@ -59,9 +59,18 @@ def follow(value, path):
     return value
 
 
+def _region(xp, g, dtype, path):
+    """The gradient of what was written to the region. Gradients travel conjugated: from complex numbers to their parts, and
+    back, a view is followed between conjugates."""
+    before = late.ops.elementwise.is_complex(g)
+    if before == (dtype.kind == "c"):
+        return follow(g, path)
+    return follow(xp.conj(g), path) if before else xp.conj(follow(g, path))
+
+
 @op(
     base=lambda xp, g, value_dtype, path: write_region(g, xp.zeros((), dtype=value_dtype), path=path),
-    value=lambda xp, g, path: follow(g, path),
+    value=lambda xp, g, value_dtype, path: _region(xp, g, value_dtype, path),
 )
 def write_region(xp, base, value, *, path):
     """`base` with the region that `path` leads to replaced by `value`."""
@@ -122,6 +131,8 @@ def rebase(tensor, edge):
         base._array.dtype,
     )
     base._edge = node
+    if local.state.on_record is not None:
+        local.state.on_record(node, base)
 
 
 def write(tensor, result, name):

@@ -94,6 +94,17 @@ def here(value):
     return value
 
 
+def leaf(value):
+    """The value with every Tensor that requires a gradient made a leaf of its own."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().requires_grad_() if value.requires_grad else value
+    if isinstance(value, dict):
+        return {key: leaf(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(leaf(one) for one in value)
+    return value
+
+
 class Unsupported(Exception):
     """A value chainrule has no counterpart of: the call says nothing about us."""
 
@@ -229,7 +240,7 @@ class Call:
     """One sample of the database, here and there."""
 
     def __init__(self, sample, requires_grad):
-        self.there = (sample.input, *sample.args), sample.kwargs
+        self.there = (leaf(sample.input), *map(leaf, sample.args)), leaf(sample.kwargs)
         self.requires_grad = requires_grad
         self.process = sample.output_process_fn_grad
         self.mine = self.fresh()
@@ -392,7 +403,7 @@ class Operator:
             if check == "in-place":
                 side[0][0] = side[0][0].detach().clone()
             got = self.attempt(getattr(cr.Tensor, name), side)
-            text = _error(got) if isinstance(got, Exception) else difference(got, expected, 1e-9, exact)
+            text = _error(got) if isinstance(got, Exception) else self.compare(got, expected, sample, 1e-9, exact)
             if text:
                 self.note(check, text, sample)
             self.counts[check] += 1

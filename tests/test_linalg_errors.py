@@ -156,7 +156,7 @@ INVALID = [
     (linalg_products.block_diag, [], "block_diag: expected at least one tensor"),
     (lambda a: linalg.norm(a, 2, dim=(0, 1, 2)), [cr.ones(2, 2, 2)], "linalg.norm: dim must be one or two"),
     (lambda a: linalg.matrix_norm(a, dim=0), [SQUARE], "linalg.matrix_norm: dim must be two ints"),
-    (lambda a: linalg.matrix_norm(a, 1), [cr.zeros(0, 0)], "linalg.matrix_norm: the 1-norm of matrices without elements"),
+    (lambda a: linalg.matrix_norm(a, -1), [cr.zeros(0, 0)], "linalg.matrix_norm: the -1-norm of matrices without elements"),
     (lambda a: linalg.vector_norm(a, dtype=cr.complex64), [SQUARE], "linalg.vector_norm: dtype must be floating point"),
     (lambda a: linalg.pinv(a, atol=a[0] * 1j), [SQUARE], "linalg: a tolerance must be real"),
     (lambda a: linalg.lu_solve(*linalg.lu_factor(a), WIDE), [SQUARE + cr.eye(3)], "linalg.lu_solve: shapes"),

@@ -104,9 +104,11 @@ def _two_dims(A, dim, name):
 
 
 def _extreme(x, axis, ord, name):
-    """The largest or the smallest, as the sign of `ord` says."""
-    if x.shape[axis] == 0:
+    """The largest or the smallest, as the sign of `ord` says; the largest of no sizes is 0."""
+    if x.shape[axis] == 0 and ord < 0:
         raise RuntimeError(f"{name}: the {ord}-norm of matrices without elements is not defined")
+    if x.shape[axis] == 0:
+        return ops.sum
     return ops.amax if ord > 0 else ops.amin
 
 

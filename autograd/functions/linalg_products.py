@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import namedtuple
 
-from chainrule.autograd import ops
+from chainrule.autograd import inplace, ops
 from chainrule.autograd.ops import linalg as basic
 from chainrule.backends import dtypes
 
@@ -32,8 +32,8 @@ def matrix_power(A, n):
         raise TypeError(f"{name}: n must be an int, got {type(n).__name__}")
     if n < 0:
         return matrix_power(inv(A), -n)
-    if n == 0:
-        return ops.copy(ops.broadcast_to(linalg.identity_like(A), tuple(A.shape)))
+    if n == 0:  # a constant, but part of the graph as for any other n
+        return inplace.replace(A, linalg.identity_like(A))
     result, square = None, A
     while n:
         if n & 1:
@@ -254,7 +254,8 @@ def trace(input):
 def _plus(beta, input, alpha, product):
     """beta * input + alpha * product; with beta = 0 the input counts only through its shape, NaNs in it included."""
     if not (product.dtype.is_floating_point or product.dtype.is_complex):
-        beta, alpha = int(beta), int(alpha)
+        whole = bool if product.dtype.name == "bool" else int
+        beta, alpha = whole(beta), whole(alpha)
     scaled = product if alpha == 1 else alpha * product
     if beta == 0:
         return scaled + ops.zeros_like(input) if input.ndim > scaled.ndim else scaled

@@ -81,7 +81,9 @@ def outer(input, vec2):
 
 
 def _weighted(input, found, beta, alpha):
-    """beta * input + alpha * found; with beta 0 input plays no part, not even its NaNs."""
+    """beta * input + alpha * found; with beta 0 input plays no part, not even its NaNs. Integers take the factors' whole part."""
+    if found.dtype.name.startswith(("int", "uint")):
+        beta, alpha = int(beta), int(alpha)
     found = found if alpha == 1 else found * alpha
     return found if beta == 0 else found + (input if beta == 1 else input * beta)
 
