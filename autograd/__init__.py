@@ -18,11 +18,13 @@ _later = {
     "Function": "chainrule.autograd.function:Function",
     "GradcheckError": "chainrule.autograd.checking:GradcheckError",
     "detect_anomaly": "chainrule.autograd.anomaly:detect_anomaly",
+    "forward_ad": "chainrule.autograd.forward_ad",
     "function": "chainrule.autograd.function",
     "functional": "chainrule.autograd.functional",
     "gradcheck": "chainrule.autograd.checking:gradcheck",
     "gradgradcheck": "chainrule.autograd.checking:gradgradcheck",
     "graph": "chainrule.autograd.graph",
+    "profiler": "chainrule.autograd.profiler",
     "set_detect_anomaly": "chainrule.autograd.anomaly:set_detect_anomaly",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",
@@ -46,6 +49,7 @@ __all__ = [
     "inference_mode",
     "is_grad_enabled",
     "no_grad",
+    "profiler",
     "set_detect_anomaly",
     "set_grad_enabled",
 ]

@@ -24,6 +24,8 @@ def cast(op, *values):
     dtype = dtypes.result_type(*values).dtype
     if op.cast == "float" and dtype.kind in "iub":
         dtype = dtypes.get_default_dtype().dtype
+    if dtype.kind in "iu" and op.cast != "compare":
+        values = [_wrapped(op, value, dtype) for value in values]
     return tuple(_as(value, dtype) for value in values)
 
 
@@ -55,6 +57,15 @@ def _as(value, dtype):
     return bool(value) if dtype.kind == "b" else value
 
 
+def _wrapped(op, value, dtype):
+    """A Python int that does not fit the integer `dtype` wraps round, as the results of integer operations do."""
+    if value.__class__ is not int or 0 <= value < 128:
+        return value
+    if not -(2**63) <= value < 2**63:
+        raise RuntimeError(f"{op.name}: the number {value} does not fit in 64 bits")
+    return numpy.asarray(value).astype(dtype)[()]
+
+
 def _scalars_only(op, values):
     raise TypeError(f"{op.name}: none of the inputs is a Tensor or an array: {values}")
 
@@ -71,6 +82,9 @@ def _agreeing(op, values, arrays):
 
 def _on_one_device(op, values, arrays):
     """0-d CPU values go where the others are, as in PyTorch; anything else on two devices is refused."""
+    stored = [backend_of(array).stored(array) for array in arrays]
+    if all(array.__class__ is stored[0].__class__ for array in stored):
+        return values  # some are batched by vmap
     home = next((array for array in arrays if array.ndim), arrays[0])
     moved = []
     for value in values:

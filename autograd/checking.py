@@ -8,7 +8,7 @@ import numpy
 
 from chainrule.backends import backend_of
 
-from . import late
+from . import forward_ad, late
 from .gradients import grad
 from .modes import enable_grad, no_grad
 
@@ -53,6 +53,24 @@ def _numerical(function, inputs, index, eps):
     return rows
 
 
+def _forward(function, inputs, index):
+    """The same Jacobians, in the same form, by forward mode: one pass for each element (and complex part) of the input."""
+    start = inputs[index]._array
+    rows = []
+    for place in numpy.ndindex(start.shape):
+        row = []
+        for step in (1, 1j) if start.dtype.kind == "c" else (1,):
+            unit = numpy.zeros(start.shape, start.dtype)
+            unit[place] = step
+            changed = list(inputs)
+            with forward_ad.dual_level():
+                changed[index] = forward_ad.make_dual(inputs[index], inputs[index].detach().new_tensor(unit))
+                pairs = [forward_ad.unpack_dual(out) for out in _outputs(function, changed)]
+            row.append([_host(x.detach().new_zeros(x.shape) if t is None else t).ravel() for x, t in pairs])
+        rows.append(row)
+    return rows
+
+
 def _analytic(outputs, inputs, index):
     """The same Jacobians by backward passes, one for each element (and complex part) of each output."""
     jacobians = []
@@ -74,15 +92,17 @@ def _analytic(outputs, inputs, index):
     return jacobians
 
 
+def _real_rows(rows, out):
+    """A Jacobian from `_numerical` or `_forward` as a real matrix: d(output parts) / d(input parts)."""
+    parts_out = (numpy.real, numpy.imag) if out.is_complex() else (numpy.real,)
+    number = numpy.array([[part(step) for part in parts_out] for row in rows for step in row])
+    number = number.reshape(len(rows) * len(rows[0]), -1, out._array.size)
+    return number.transpose(0, 2, 1).reshape(len(number), -1)
+
+
 def _real_parts(numerical, analytic, out, is_complex_in):
     """Both Jacobians as real matrices: d(output parts) / d(input parts)."""
-    parts_out = (numpy.real, numpy.imag) if out.is_complex() else (numpy.real,)
-    number = numpy.array([[part(step) for part in parts_out] for row in numerical for step in row])
-    number = (
-        number.reshape(len(numerical) * len(numerical[0]), -1, out._array.size)
-        .transpose(0, 2, 1)
-        .reshape(len(number), -1)
-    )
+    number = _real_rows(numerical, out)
     parts_in = (numpy.real, numpy.imag) if is_complex_in else (numpy.real,)
     exact = numpy.array([[part(column) for part in parts_in] for column in analytic])
     exact = exact.transpose(2, 1, 0).reshape(number.shape)
@@ -91,9 +111,10 @@ def _real_parts(numerical, analytic, out, is_complex_in):
 
 def gradcheck(
     func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, nondet_tol=0.0, check_undefined_grad=True,
-    check_grad_dtypes=False, check_batched_grad=False, fast_mode=False,
+    check_grad_dtypes=False, check_batched_grad=False, check_batched_forward_grad=False, check_forward_ad=False,
+    check_backward_ad=True, fast_mode=False, masked=None,
 ):  # fmt: skip
-    """Compare the gradients of `func` with central differences, element by element.
+    """Compare the gradients of `func` with central differences, element by element; with check_forward_ad forward mode too.
 
     func: takes Tensors, gives a Tensor or several. inputs: Tensors, those that require grad in float64 or complex128.
     Returns True; raises GradcheckError (or returns False without raise_exception) where |analytic - numerical| exceeds
@@ -110,7 +131,10 @@ def gradcheck(
             )
     try:
         for i in checked:
-            _check_input(func, inputs, i, eps, atol, rtol, nondet_tol)
+            if check_backward_ad:
+                _check_input(func, inputs, i, eps, atol, rtol, nondet_tol)
+            if check_forward_ad:
+                _check_forward(func, inputs, i, eps, atol, rtol)
     except GradcheckError:
         if raise_exception:
             raise
@@ -144,11 +168,29 @@ def _check_input(func, inputs, i, eps, atol, rtol, nondet_tol):
             )
 
 
+def _check_forward(func, inputs, i, eps, atol, rtol):
+    outputs = _outputs(func, inputs)
+    numerical, exact = _numerical(func, inputs, i, eps), _forward(func, inputs, i)
+    for o, out in enumerate(outputs):
+        if not inputs[i]._array.size or not out._array.size:
+            continue
+        number, found = (
+            _real_rows([[step[o] for step in row] for row in rows], out) for rows in (numerical, exact)
+        )
+        if not numpy.allclose(found, number, rtol, atol, equal_nan=True):
+            raise GradcheckError(
+                f"gradcheck: forward mode's derivative of output {o} by input {i} disagrees with central differences (largest "
+                f"difference {numpy.abs(found - number).max():.3g}):\nnumerical:\n{number}\nforward mode:\n{found}"
+            )
+
+
 def gradgradcheck(
     func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, gen_non_contig_grad_outputs=False, raise_exception=True,
-    nondet_tol=0.0, check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False, fast_mode=False,
+    nondet_tol=0.0, check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False, check_fwd_over_rev=False,
+    check_rev_over_rev=True, fast_mode=False, masked=False,
 ):  # fmt: skip
-    """Compare second derivatives of `func` with central differences of its first; see `gradcheck`.
+    """Compare second derivatives of `func` with central differences of its first; see `gradcheck`. With check_fwd_over_rev
+    forward mode over the gradient as well.
 
     grad_outputs: where the first backward starts; by default fixed irregular numbers, so that nothing cancels.
     """
@@ -185,4 +227,6 @@ def gradgradcheck(
         rtol=rtol,
         raise_exception=raise_exception,
         nondet_tol=nondet_tol,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
     )

@@ -106,13 +106,16 @@ class _Pass:
         self.retain = retain
         self.anomaly = local.state.anomaly
         self.create = create
+        self.levels = local.state.vmap
+        self.batched = bool(self.levels)  # whether hidden batch axes are about (see `batching.py`)
+        self.plain = needed is None and not self.anomaly and not self.batched
         self.buffers = {}
         self.owned = set()
         self.results = {}
 
     def run(self, roots):
         counts, buffers, owned, create = self.counts, self.buffers, self.owned, self.create
-        keep, plain = self.retain, self.needed is None and not self.anomaly
+        keep, plain, levels = self.retain, self.plain, self.levels
         for edge, g in roots:
             if edge in counts:
                 self.deliver(edge, g)
@@ -128,6 +131,7 @@ class _Pass:
                     grads = node.gradients(g, edges, create, keep)
             elif isinstance(node, Node):
                 edges, grads = self.visit(node, g)
+                plain = self.plain
             else:
                 continue  # a root that is a leaf
             for edge, grad in zip(edges, grads):  # noqa: B905 - strict= costs as much as the loop
@@ -143,19 +147,21 @@ class _Pass:
                         buffers[edge] = grad
                         # The incoming gradient passed straight on, or a view of it, is still in other hands.
                         # What is 0-d may be a NumPy scalar, which nothing can be added to in place.
+                        # Inside `vmap`, to what is the same for all samples may come what is not.
                         if (
                             leaf
                             and not create
                             and grad.shape
                             and grad.base is None
                             and not _is_or_among(grad, g)
+                            and not (levels and grad.shape.__class__ is tuple)
                         ):
                             owned.add(edge)
                     elif edge in owned:
                         before += grad
                     else:
                         buffers[edge] = before + grad
-                        if not create and grad.shape:
+                        if not create and grad.shape and not (levels and grad.shape.__class__ is tuple):
                             owned.add(edge)
                 if not leaf:
                     left = counts[edge]
@@ -189,7 +195,12 @@ class _Pass:
         if node.__class__ is Slot:
             self.put_in_place(node, g)
             return edges, (None,)
-        grads = node.gradients(g, edges, self.create, self.retain)
+        if self.batched:
+            from . import batching
+
+            grads = batching.gradients(node, g, edges, self.create, self.retain)
+        else:
+            grads = node.gradients(g, edges, self.create, self.retain)
         if self.anomaly:
             from . import anomaly
 
@@ -270,6 +281,12 @@ def _is_or_among(grad, g):
 def conform(grad, shape, dtype):
     """`grad`, an array or a Tensor, summed down to `shape` where the input was broadcast, and cast to `dtype`."""
     ops = late.ops
+    raw, walk = grad._array if isinstance(grad, late.Tensor) else grad, local.state.walk
+    levels = walk.levels if walk is not None else ()
+    if raw.shape.__class__ is not tuple or shape.__class__ is not tuple or levels:
+        from . import batching
+
+        grad = batching.match(grad, shape, levels)
     if tuple(grad.shape) != tuple(shape):
         grad = ops.sum_to(grad, shape=tuple(shape))
     raw = grad._array if isinstance(grad, late.Tensor) else grad

@@ -25,6 +25,8 @@ class FunctionCtx:
 
     def __init__(self):
         self._saved = ()
+        self._saved_forward = None
+        self._arguments = ()
         self._dirty = ()
         self._non_differentiable = ()
         self._materialize = True
@@ -38,6 +40,15 @@ class FunctionCtx:
                     f"save_for_backward: expected Tensors or None, got {type(one).__name__}; set other values on ctx"
                 )
         self._saved = tensors
+
+    def save_for_forward(self, *tensors):
+        """Keep Tensors (or None) for `jvp`, which finds them in `saved_tensors`."""
+        for one in tensors:
+            if one is not None and not isinstance(one, late.Tensor):
+                raise TypeError(
+                    f"save_for_forward: expected Tensors or None, got {type(one).__name__}; set other values on ctx"
+                )
+        self._saved_forward = tensors
 
     def mark_dirty(self, *tensors):
         """Say which inputs `forward` changed in place; they must be among its outputs."""
@@ -183,10 +194,29 @@ class Function(metaclass=_Meta):
         raise NotImplementedError("a Function needs a backward to be differentiated")
 
     vjp = backward
+    generate_vmap_rule = False
+
+    @staticmethod
+    def jvp(ctx, *grad_inputs):
+        """From the tangents of the inputs (None for what is no Tensor) to those of the outputs, in forward mode."""
+        raise NotImplementedError("a Function needs a jvp to be differentiated in forward mode")
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        """What `apply` does inside `vmap`, on inputs with a batch dimension at `in_dims`: (outputs, their batch dimensions).
+
+        Without it `forward` and `backward` run as they are, on Tensors whose batch dimension is hidden.
+        """
+        raise NotImplementedError("vmap is optional")
 
     @classmethod
     def apply(cls, *args, **kwargs):
         """Run forward and record it."""
+        if local.state.vmap and cls.vmap is not Function.vmap:
+            from . import vmap
+
+            if vmap.batch_of(args) is not None:
+                return vmap.by_own_rule(cls, args)
         ctx = _Context()
         ctx.needs_input_grad = tuple(isinstance(one, late.Tensor) and one.requires_grad for one in args)
         edges = tuple(one._current_edge() if isinstance(one, late.Tensor) else None for one in args)
@@ -223,7 +253,10 @@ class Function(metaclass=_Meta):
                 continue
             out._edge = node if len(outputs) == 1 else Slot(node, i, out._array.shape, out._array.dtype)
         if local.state.on_record is not None:
-            local.state.on_record(node, outputs[0])
+            ctx._arguments = args
+            local.state.on_record(node, outputs[0] if len(outputs) == 1 else tuple(outputs))
+            ctx._arguments = ()
+        ctx._saved_forward = None
         return replaced
 
 

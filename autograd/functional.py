@@ -1,6 +1,6 @@
 """Jacobians, Hessians and their products, with the function's inputs given as Tensors: `torch.autograd.functional`."""
 
-from . import late
+from . import forward_ad, late
 from .gradients import grad
 from .modes import enable_grad
 
@@ -9,13 +9,19 @@ def _tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-def _prepared(inputs, create_graph):
-    """The inputs as leaves of a graph of their own, or, with create_graph, as part of the caller's."""
+def _check_tensors(inputs):
     for one in inputs:
         if not isinstance(one, late.Tensor):
             raise TypeError(f"expected Tensors as inputs, got {type(one).__name__}")
+
+
+def _prepared(inputs, create_graph):
+    """The inputs as leaves of a graph of their own, or, with create_graph, as part of the caller's."""
+    _check_tensors(inputs)
     return tuple(
-        one.view_as_alias() if create_graph and one.requires_grad else one.detach().requires_grad_()
+        forward_ad.keep_graph(one.view_as_alias())
+        if create_graph and one.requires_grad
+        else one.detach().requires_grad_()
         for one in inputs
     )
 
@@ -75,16 +81,21 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
 
 
 def jvp(func, inputs, v=None, create_graph=False, strict=False):
-    """(outputs, J v): the product of the Jacobian of `func` with a vector. The gradient of u^T J by u, times v."""
-    with enable_grad():
-        xs = _prepared(_tuple(inputs), create_graph)
-        outputs = _evaluated(func, xs, "jvp")
-        outs = _tuple(outputs)
-        us = tuple(one.new_zeros(one.shape).requires_grad_() for one in outs)
-        grads = _found(_gradients(outs, xs, us, True), xs, strict, "jvp")
-        products = _gradients(grads, us, _like(v, xs, "jvp"), create_graph)
-        products = _finished(_found(products, us, False, "jvp"), create_graph)
-    return _shaped(outputs, create_graph), products if isinstance(outputs, tuple) else products[0]
+    """(outputs, J v): the product of the Jacobian of `func` with a vector, in one forward pass; see `forward_ad`."""
+    xs = _tuple(inputs)
+    _check_tensors(xs)
+    xs = xs if create_graph else tuple(one.detach() for one in xs)
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(x, t) for x, t in zip(xs, _like(v, xs, "jvp"), strict=True)]
+        outputs = _evaluated(func, duals, "jvp")
+        pairs = [forward_ad.unpack_dual(one) for one in _tuple(outputs)]
+    if strict and any(tangent is None for _, tangent in pairs):
+        index = next(i for i, pair in enumerate(pairs) if pair.tangent is None)
+        raise RuntimeError(f"jvp: output {index} depends on no input; strict=False gives zeros for it")
+    primals = _finished(tuple(primal for primal, _ in pairs), create_graph)
+    products = tuple(one.new_zeros(one.shape) if tangent is None else tangent for one, tangent in pairs)
+    products = _finished(products, create_graph)
+    return (primals, products) if isinstance(outputs, tuple) else (primals[0], products[0])
 
 
 def _shaped(outputs, create_graph):
@@ -94,26 +105,38 @@ def _shaped(outputs, create_graph):
 
 
 def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"):
-    """The Jacobian: for each output and input a Tensor of shape (*output, *input); nested tuples where there are several."""
+    """The Jacobian: for each output and input a Tensor of shape (*output, *input); nested tuples where there are several.
+
+    vectorize: all rows in one backward pass (see `vmap`), instead of a pass for each.
+    """
     with enable_grad():
         xs = _prepared(_tuple(inputs), create_graph)
         outputs = _evaluated(func, xs, "jacobian")
         blocks = []
         for out in _tuple(outputs):
-            flat = out.reshape((-1,)) if out.numel() else out.reshape((0,))
-            rows = []
-            for element in flat.unbind(0):
-                grads = _gradients((element,), xs, (element.new_ones(()),), create_graph)
-                rows.append(_found(grads, xs, strict, "jacobian"))
-            block = tuple(
-                late.ops.stack([row[i] for row in rows]).reshape((*out.shape, *x.shape))
-                if rows
-                else x.new_zeros((*out.shape, *x.shape))
-                for i, x in enumerate(xs)
-            )
+            rows = _rows(out, xs, create_graph, strict, vectorize)
+            block = tuple(row.reshape((*out.shape, *x.shape)) for row, x in zip(rows, xs, strict=True))
             block = _finished(block, create_graph)
             blocks.append(block if isinstance(inputs, tuple) else block[0])
     return tuple(blocks) if isinstance(outputs, tuple) else blocks[0]
+
+
+def _rows(out, xs, create_graph, strict, vectorize):
+    """For each of xs, the gradients of all elements of `out`: by one backward pass each, or, with `vectorize`, by one for all."""
+
+    def row(value, weight):
+        return _found(_gradients((value,), xs, (weight,), create_graph), xs, strict, "jacobian")
+
+    if not out.numel():
+        return [x.new_zeros((0, *x.shape)) for x in xs]
+    flat = out.reshape((-1,))
+    if vectorize and out.numel() > 1:
+        from .vmap import vmap
+
+        units = flat.detach().new_ones(flat.shape).diag()
+        return vmap(lambda unit: row(flat, unit))(units)
+    rows = [row(element, element.new_ones(())) for element in flat.unbind(0)]
+    return [late.ops.stack(column) for column in zip(*rows, strict=True)]
 
 
 def _scalar(func, name):
@@ -137,7 +160,7 @@ def hessian(
         found = jacobian(scalar, xs, create_graph=True, strict=strict)
         return found if several else found[0]
 
-    return jacobian(gradient, inputs, create_graph=create_graph, strict=strict)
+    return jacobian(gradient, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize)
 
 
 def vhp(func, inputs, v=None, create_graph=False, strict=False):

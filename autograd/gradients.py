@@ -6,7 +6,8 @@ import numpy
 
 from chainrule.backends import namespaces
 
-from . import engine, late, ops
+from . import engine, late
+from .modes import local
 from .writes import log
 
 _publishing = threading.Lock()
@@ -64,9 +65,21 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
             raise RuntimeError("backward: inputs is empty; leave it out to reach every leaf")
         targets = {one._current_edge() for one in inputs} - {None}
     results = engine.run(roots, bool(retain_graph), create_graph, targets)
+    if local.state.vmap:
+        _refuse_batched(results)
     if inputs is not None:
         results = {one: results[one._current_edge()] for one in inputs if one._current_edge() in results}
     _publish(results, create_graph)
+
+
+def _refuse_batched(results):
+    """Inside vmap: a gradient for each sample does not fit a leaf that all samples share."""
+    for leaf, (g, _) in results.items():
+        if (g._array if isinstance(g, late.Tensor) else g).shape != leaf._array.shape:
+            raise RuntimeError(
+                f"backward: inside vmap every sample has a gradient of its own, and the leaf of shape {tuple(leaf.shape)} from outside can "
+                f"hold only one; use chainrule.func.grad or autograd.grad, or call backward() outside on the sum of the results"
+            )
 
 
 def _publish(results, create_graph):
@@ -103,28 +116,14 @@ def grad(
     """The gradients of `outputs` with respect to `inputs`, as a tuple; no `.grad` is touched.
 
     allow_unused: give None for an input that plays no part, instead of an error; materialize_grads gives zeros for it.
-    is_grads_batched: each of grad_outputs has a leading dimension; one backward pass is run for each of its entries.
+    is_grads_batched: each of grad_outputs has a leading dimension; one backward pass serves all its entries (see `vmap`).
     """
     outputs, inputs = _listed(outputs), _listed(inputs)
     gradients = [None] * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     if len(gradients) != len(outputs):
         raise RuntimeError(f"grad: got {len(outputs)} outputs and {len(gradients)} grad_outputs")
     if is_grads_batched:
-        rows = range(len(gradients[0]))
-        parts = [
-            grad(
-                outputs,
-                inputs,
-                [one[i] for one in gradients],
-                True,
-                create_graph,
-                allow_unused,
-                False,
-                materialize_grads,
-            )
-            for i in rows
-        ]
-        return tuple(None if column[0] is None else ops.stack(column) for column in zip(*parts, strict=True))
+        return _batch_of_gradients(outputs, inputs, gradients, create_graph, allow_unused, materialize_grads)
     for one in inputs:
         if not isinstance(one, late.Tensor):
             raise TypeError(f"grad: inputs must be Tensors, got {type(one).__name__}")
@@ -150,3 +149,18 @@ def grad(
                 f"to get None for it, or materialize_grads=True to get zeros"
             )
     return tuple(found)
+
+
+def _batch_of_gradients(outputs, inputs, gradients, create_graph, allow_unused, materialize_grads):
+    """`grad` for each entry of the leading dimension of `gradients`."""
+    from .vmap import vmap
+
+    used = []
+
+    def one(*weights):
+        found = grad(outputs, inputs, weights, True, create_graph, allow_unused, False, materialize_grads)
+        used[:] = [g is not None for g in found]
+        return tuple(g for g in found if g is not None)
+
+    found = iter(vmap(one, tuple(None if g is None else 0 for g in gradients))(*gradients))
+    return tuple(next(found) if one else None for one in used)

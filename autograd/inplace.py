@@ -18,10 +18,11 @@ from .writes import log
 class View:
     """Where a view Tensor stands: `path` is the list of (operation, static keywords) that leads to it from `base`."""
 
-    __slots__ = ("base", "epoch", "node", "path")
+    __slots__ = ("array", "base", "epoch", "node", "path")
 
     def __init__(self, base, path, node):
         self.base = base
+        self.array = base._array
         self.path = path
         self.node = node
         self.epoch = log.epoch
@@ -41,7 +42,8 @@ class View:
     def current(self):
         """The view's node now: found again from the base if the shared memory was written since."""
         if self.epoch != log.epoch:
-            if log.last(self.base._array) > self.epoch:
+            if log.last(self.array) > self.epoch:
+                self.check_base()
                 state = local.state
                 before, state.grad = state.grad, True
                 try:
@@ -50,6 +52,14 @@ class View:
                     state.grad = before
             self.epoch = log.epoch
         return self.node
+
+    def check_base(self):
+        """Refuse to look for the view in a base that was laid out anew since, or lies on other memory."""
+        if self.base._array is not self.array:
+            raise RuntimeError(
+                f"a view was used whose base has changed its shape or memory since it was taken (.t_(), .resize_(), .data = ...; the "
+                f"base had shape {tuple(self.array.shape)}, now {tuple(self.base.shape)}); take the view again after that"
+            )
 
 
 def follow(value, path):
@@ -75,7 +85,12 @@ def _region(xp, g, dtype, path):
 def write_region(xp, base, value, *, path):
     """`base` with the region that `path` leads to replaced by `value`."""
     out = base.copy()
-    follow(out, path)[...] = value
+    region = follow(out, path)
+    if backend_of(out).shares_memory(region, out):
+        region[...] = value
+    else:  # base lay otherwise in memory when the view was made: what was a view of it is a copy here
+        places = follow(xp.arange(out.size).reshape(out.shape), path)
+        out.reshape(-1)[places] = value
     return out
 
 
@@ -85,21 +100,40 @@ def replace(xp, x, value):
     return xp.broadcast_to(value, x.shape)
 
 
+def _overlaps(array):
+    """Whether elements may share a place: in order of their strides, a dimension must step over all that those below it span."""
+    span = 0
+    for stride, size in sorted(
+        (abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)
+    ):
+        if size > 1:
+            if stride <= span:
+                return True
+            span += (size - 1) * stride
+    return False
+
+
 def check_writable(tensor, name):
     """Refuse an in-place write that could not be right."""
     array = tensor._array
-    strides = zip(array.strides, array.shape, strict=True)
-    if array.size and any(stride == 0 and size > 1 for stride, size in strides):
+    if array.size and not array.flags.c_contiguous and _overlaps(array):
         raise RuntimeError(
-            f"{name}: the written tensor of shape {tuple(array.shape)} is expanded: several elements share one place in "
-            f"memory. .clone() it before writing in place"
+            f"{name}: the written tensor of shape {tuple(array.shape)} is expanded or made of overlapping windows: several elements "
+            f"share one place in memory. .clone() it before writing in place"
         )
     if getattr(array, "flags", None) is not None and not getattr(array.flags, "writeable", True):
         raise ValueError(f"{name}: the tensor lies on read-only memory; .clone() it before writing in place")
+    edge = tensor._edge
+    if edge.__class__ is View and backend_of(array).root(array) is not backend_of(array).root(edge.array):
+        raise RuntimeError(
+            f"{name}: on {tensor.device} this view by strides (shape {tuple(array.shape)}) is a copy, and what it is a view of would not "
+            f"see the write; write to that by index, or to a .clone()"
+        )
     if not local.state.grad:
         return
-    edge = tensor._edge
     base = edge.base if edge.__class__ is View else tensor
+    if base is not tensor and base._edge is not None:
+        edge.check_base()
     if base.is_leaf and base.requires_grad:
         what = "a leaf Tensor" if base is tensor else "a view of a leaf Tensor"
         raise RuntimeError(
@@ -120,6 +154,7 @@ def rebase(tensor, edge):
     base_edge = base._current_edge()
     if base_edge is None and edge is None:
         return
+    view.check_base()
     dtype = tensor._array.dtype
     node = Node(
         write_region.op,

@@ -16,10 +16,11 @@ import numpy
 
 
 class ThreadState:
-    """The switches of one thread: `grad`, `inference`, `anomaly`; `on_record`, called with every recorded node and its
-    output; `walk`, the backward pass under way."""
+    """The switches of one thread: `grad`, `inference`, `anomaly`; `autocast`, the mixed-precision block it is in, if any;
+    `on_record`, called with every recorded node and its output; `walk`, the backward pass under way; `vmap`, the levels of the
+    active `vmap`s."""
 
-    __slots__ = ("anomaly", "grad", "inference", "no_saved_hooks", "on_record", "run", "walk")
+    __slots__ = ("anomaly", "autocast", "grad", "inference", "no_saved_hooks", "on_record", "run", "vmap", "walk")
 
     def __init__(self):
         quiet = contextvars.Context()
@@ -28,9 +29,11 @@ class ThreadState:
         self.grad = True
         self.inference = False
         self.anomaly = False
+        self.autocast = None
         self.on_record = None
         self.no_saved_hooks = None
         self.walk = None
+        self.vmap = ()
 
 
 class _Local(threading.local):

@@ -33,13 +33,14 @@ registry = {}  # name -> Op, every operation there is
 class Op:
     """What is known about one operation; `op.function` is what callers use."""
 
-    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs, accumulate):
+    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs, accumulate, tangent=None):
         self.name = forward.__name__
         self.forward = forward
         self.cast = cast
         self.view = view
         self.outputs = outputs
         self.accumulate = accumulate
+        self.tangent = tangent
         self.rules = rules
         self.joint = joint
         self._read_signature()
@@ -137,6 +138,21 @@ class Op:
         return f"<op {self.name}({', '.join(self.inputs)})>"
 
 
+_owners = {}  # forward, or a backend's kernel -> Op
+
+
+def owner(function, arrays):
+    """The operation that computes `arrays` by `function`, its forward or a backend's kernel; for what stands in for `ThreadState.run`."""
+    found = _owners.get(function)
+    if found is None:
+        _owners.update((one.forward, one) for one in registry.values())
+        backend = backend_of(next(one for one in arrays if one.__class__ in namespaces))
+        for name, kernels in backend.kernels.items():
+            _owners.update((kernel, registry[name]) for _, kernel in kernels if name in registry)
+        found = _owners.get(function)
+    return found
+
+
 def _at(value, edge):
     """A Tensor over a saved array, at `edge` of the graph; other saved values are themselves."""
     if value.__class__ not in namespaces:
@@ -155,7 +171,9 @@ def _inexact(dtype):
     return dtype.kind in "fcV"
 
 
-def op(*, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), accumulate=None, **rules):
+def op(
+    *, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), accumulate=None, tangent=None, **rules
+):  # fmt: skip
     """Declare an operation; see the head of this module.
 
     cast: what is done to the dtypes of the inputs (or of `cast_inputs`): "promote" (to their common dtype), "float" (the
@@ -165,10 +183,14 @@ def op(*, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), a
     accumulate: `(buffer, g, **static)` adds the first input's gradient to a buffer that already holds some, in place: a loop
         over the slices of a long tensor then costs what one pass over it costs, not one pass for each slice.
     joint: one rule `(xp, g, needs, ...)` that gives all gradients at once, in input order, as a tuple.
+    tangent: how forward mode carries tangents through (see `forward_ad.py`): "elementwise" (each element of the output depends
+        on one of each input, so the rules serve both ways), "linear" (in each input while the others are held), or a function
+        `(xp, t, ...)` of the inputs' tangents (a tuple, None for an input without) that lists what it needs of what rules keep,
+        and gives the output's tangent. None: the rules are transposed, which is always right and costs more.
     """
 
     def declare(forward):
-        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs, accumulate)
+        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs, accumulate, tangent)
         registry[made.name] = made
         return made.function
 

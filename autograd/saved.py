@@ -41,11 +41,16 @@ class HookedNode(Node):
     def gradients(self, g, edges, create_graph, keep):
         """Unpack, then apply the rules."""
         packed = self.saved
-        self.saved = _each(packed, lambda one: one.array() if isinstance(one, Packed) else one)
+        self.saved = unpacked(packed)
         try:
             return super().gradients(g, edges, create_graph, True)
         finally:
             self.saved = packed if keep else None
+
+
+def unpacked(values):
+    """What a node saved, every packed value as its array."""
+    return _each(values, lambda one: one.array() if isinstance(one, Packed) else one)
 
 
 def _each(values, change):

@@ -248,7 +248,7 @@ def explained(op, error, *arrays):
     text = f"{op.name}: {error} (inputs: {given})"
     if isinstance(error, IndexError):
         return IndexError(text)
-    if isinstance(error, ValueError):
+    if isinstance(error, (ValueError, ArithmeticError, KeyError)):
         return RuntimeError(text)
     return TypeError(text) if isinstance(error, TypeError) else error
 

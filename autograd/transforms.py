@@ -6,9 +6,9 @@ a fresh alias of its argument; where the argument already belongs to an outer de
 
 import functools
 
-from . import late
+from . import forward_ad, late
 from .gradients import grad as _grad
-from .modes import enable_grad
+from .modes import enable_grad, is_grad_enabled
 
 
 def flatten(tree):
@@ -33,6 +33,15 @@ def flatten(tree):
 def _fresh(tree, name):
     """The tree with aliases of its Tensors that require a gradient; and those aliases."""
     leaves, rebuild = flatten(tree)
+    _check_floats(leaves, name)
+    aliases = [
+        forward_ad.keep_graph(one[...]) if one.requires_grad else one.detach().requires_grad_()
+        for one in leaves
+    ]
+    return rebuild(aliases), aliases, any(one.requires_grad for one in leaves)
+
+
+def _check_floats(leaves, name):
     for one in leaves:
         if not isinstance(one, late.Tensor):
             raise TypeError(f"{name}: expected Tensors to differentiate by, got {type(one).__name__}")
@@ -40,8 +49,6 @@ def _fresh(tree, name):
             raise RuntimeError(
                 f"{name}: cannot differentiate by a Tensor of {one.dtype}; convert it with .float()"
             )
-    aliases = [one[...] if one.requires_grad else one.detach().requires_grad_() for one in leaves]
-    return rebuild(aliases), aliases, any(one.requires_grad for one in leaves)
 
 
 def _inner(result, nested):
@@ -148,23 +155,51 @@ def vjp(func, *primals, has_aux=False):
 
 
 def jvp(func, primals, tangents, *, strict=False, has_aux=False):
-    """(output, J v): the gradient by u of u^T J, times v; with has_aux (output, J v, aux)."""
-    with enable_grad():
-        tree, aliases, nested = _fresh(list(primals), "jvp")
-        nested = nested or _captured(tangents)
-        vs, _ = flatten(list(tangents))
-        if [tuple(v.shape) for v in vs] != [tuple(x.shape) for x in aliases]:
-            raise RuntimeError(
-                f"jvp: tangents have shapes {[tuple(v.shape) for v in vs]}, the primals {[tuple(x.shape) for x in aliases]}"
-            )
-        output = func(*tree)
+    """(output, J v) in one forward pass, which carries tangents along; with has_aux (output, J v, aux).
+
+    primals and tangents: tuples of Tensors or nests of them. strict: refuse an output that depends on no primal instead of
+    giving zeros for its tangent.
+    """
+    xs, rebuild = flatten(list(primals))
+    vs, _ = flatten(list(tangents))
+    _check_floats(xs, "jvp")
+    _check_floats(vs, "jvp")
+    if [tuple(v.shape) for v in vs] != [tuple(x.shape) for x in xs]:
+        raise RuntimeError(
+            f"jvp: tangents have shapes {[tuple(v.shape) for v in vs]}, the primals {[tuple(x.shape) for x in xs]}"
+        )
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(x, v.to(x.dtype)) for x, v in zip(xs, vs, strict=True)]
+        output = func(*rebuild(duals))
         output, aux = output if has_aux else (output, None)
-        outputs, rebuild = flatten(output)
-        us = [out.new_zeros(out.shape).requires_grad_() for out in outputs]
-        transposed = _gradients(outputs, aliases, us, True)
-        products = _gradients(transposed, us, vs, nested)
-        result = _inner(output, nested), _inner(rebuild(products), nested)
-    return (*result, aux) if has_aux else result
+        outputs, nest = flatten(output)
+        _check_outputs(outputs, "jvp")
+        pairs = [forward_ad.unpack_dual(one) for one in outputs]
+        others, nest_aux = flatten(aux)
+        others = [forward_ad.unpack_dual(one)[0] if isinstance(one, late.Tensor) else one for one in others]
+    if strict and any(tangent is None for _, tangent in pairs):
+        index = next(i for i, pair in enumerate(pairs) if pair.tangent is None)
+        raise RuntimeError(
+            f"jvp: output {index} depends on none of the primals; strict=False gives zeros for it"
+        )
+    result = nest([_settled(primal) for primal, _ in pairs])
+    product = nest([x.detach().new_zeros(x.shape) if v is None else _settled(v) for x, v in pairs])
+    return (result, product, nest_aux([_settled(one) for one in others])) if has_aux else (result, product)
+
+
+def _settled(value):
+    """A Tensor as part of the outer derivative that it takes part in, plain if there is none."""
+    if not isinstance(value, late.Tensor) or not value.requires_grad:
+        return value
+    if forward_ad.has_tangent(value) or (is_grad_enabled() and _watched(value, ())):
+        return value
+    return value.detach()
+
+
+def _check_outputs(outputs, name):
+    for one in outputs:
+        if not isinstance(one, late.Tensor):
+            raise TypeError(f"{name}: the function must return Tensors, it returned {type(one).__name__}")
 
 
 def linearize(func, *primals):
@@ -213,46 +248,67 @@ class _Block:
 
 def _basis(like):
     """The unit vectors of a Tensor's shape."""
+    return list(_units(like).unbind(0)) if like.numel() else []
+
+
+def _units(like):
+    """The unit vectors of a Tensor's shape, stacked."""
     count = like.numel()
     eye = like.detach().new_zeros((count, count))
     eye._array[range(count), range(count)] = 1
-    return [row.reshape(like.shape) for row in eye.unbind(0)] if count else []
+    return eye.reshape((count, *like.shape))
 
 
-def _reverse(func, primals, has_aux):
-    """Row by row: one backward pass for each element of the output."""
+def _reverse(func, primals, has_aux, chunk_size=None):
+    """All rows in one backward pass, which carries a batch of gradients: one for each element of the output."""
     made = vjp(func, *primals, has_aux=has_aux)
     output, product, aux = made if has_aux else (*made, None)
     outputs, rebuild = flatten(output)
     blocks = []
     for position, out in enumerate(outputs):
-        rows = []
-        for unit in _basis(out):
-            weights = [
-                unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(outputs)
-            ]
-            rows.append(product(rebuild(weights)))
-        blocks.append(_Block([_stacked([row[i] for row in rows], out, x, 0) for i, x in enumerate(primals)]))
+
+        def row(unit, position=position):
+            return product(
+                rebuild(
+                    [
+                        unit if i == position else one.detach().new_zeros(one.shape)
+                        for i, one in enumerate(outputs)
+                    ]
+                )
+            )
+
+        if out.numel() < 2 or chunk_size == 1:
+            rows = [row(unit) for unit in _basis(out)]
+            found = [_stacked([one[i] for one in rows], out, x, 0) for i, x in enumerate(primals)]
+        else:
+            from .vmap import vmap
+
+            rows = vmap(row, chunk_size=chunk_size)(_units(out))
+            found = [one.reshape((*out.shape, *x.shape)) for one, x in zip(rows, primals, strict=True)]
+        blocks.append(_Block(found))
     return rebuild(blocks), aux
 
 
-def _forward(func, primals, has_aux):
-    """Column by column: one Jacobian-vector product for each element of the input."""
-    flat = list(primals)
-    columns = []
-    output = aux = None
-    for position, x in enumerate(flat):
-        columns.append([])
-        for unit in _basis(x):
-            tangents = [
-                unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(flat)
-            ]
-            made = jvp(func, primals, tangents, has_aux=has_aux)
-            output, product, aux = made if has_aux else (*made, None)
-            columns[-1].append(flatten(product)[0])
+def _forward(func, primals, has_aux, randomness="error"):
+    """All columns in one forward pass, which carries a batch of tangents: one for each element of the input."""
+    from .vmap import vmap
+
+    output, aux = func(*primals) if has_aux else (func(*primals), None)
     outputs, rebuild = flatten(output)
+    _check_outputs(outputs, "jacfwd")
+    columns = []
+    for position, x in enumerate(primals):
+
+        def column(unit, position=position):
+            tangents = [
+                unit if i == position else one.detach().new_zeros(one.shape) for i, one in enumerate(primals)
+            ]
+            return flatten(jvp(func, primals, tangents, has_aux=has_aux)[1])[0]
+
+        batched = vmap(column, out_dims=-1, randomness=randomness)
+        columns.append(batched(_units(x)) if x.numel() else [x.detach().new_zeros(0)] * len(outputs))
     blocks = [
-        _Block([_stacked([column[o] for column in columns[i]], out, x, -1) for i, x in enumerate(flat)])
+        _Block([found[o].reshape((*out.shape, *x.shape)) for found, x in zip(columns, primals, strict=True)])
         for o, out in enumerate(outputs)
     ]
     return rebuild(blocks), aux
@@ -266,13 +322,19 @@ def _stacked(parts, out, x, axis):
 
 
 def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
-    """A function that gives the Jacobian of `func`, by rows: one backward pass for each element of the output."""
-    return _jacobian(_reverse, func, argnums, has_aux)
+    """A function that gives the Jacobian of `func`, by rows: one backward pass for all elements of the output (see `vmap`).
+
+    chunk_size: how many rows at a time, to bound memory; with 1 each row has a backward pass of its own.
+    """
+    return _jacobian(functools.partial(_reverse, chunk_size=chunk_size), func, argnums, has_aux)
 
 
 def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
-    """A function that gives the Jacobian of `func`, by columns: one product for each element of the input."""
-    return _jacobian(_forward, func, argnums, has_aux)
+    """A function that gives the Jacobian of `func`, by columns: one forward pass for all elements of the input (see `vmap`).
+
+    randomness: what random operations in `func` do, as in `vmap`.
+    """
+    return _jacobian(functools.partial(_forward, randomness=randomness), func, argnums, has_aux)
 
 
 def hessian(func, argnums=0):

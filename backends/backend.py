@@ -6,6 +6,7 @@ operation, with a guard that says for which arrays it may be used. An operation 
 array code.
 """
 
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -45,6 +46,8 @@ class Backend:
     xp: Any
     array_type: type | None = None
     listed = True
+    batched = False  # whether its arrays have the hidden axes of `vmap`
+    special_module = "scipy.special"
     scratch_bytes = (
         2 << 20
     )  # how large the pieces of a big intermediate are best made: here, what fits a cache
@@ -140,11 +143,35 @@ class Backend:
         """The OutOfMemoryError for a MemoryError that this library raised."""
         return OutOfMemoryError.from_error(error, self.device_type)
 
+    def stored(self, array):
+        """The array that holds the values: `array` itself, but for those that `vmap` wraps."""
+        return array
+
+    def beside(self, array, new):
+        """`new`, an array of the library's own, in the form in which it can be written with what is computed from `array`."""
+        return new
+
     # --- where libraries differ ---
 
     def add_at(self, target, index, values):
         """target[index] += values in place, where an element named several times gets all its values."""
         raise NotImplementedError
+
+    @cached_property
+    def special_functions(self):
+        """The namespace of special functions (gamma, Bessel, ...) under SciPy's names, imported when first asked for."""
+        return import_module(self.special_module)
+
+    def special(self, name):
+        """SciPy's special function of that name, for arrays of this backend. RuntimeError where SciPy is missing."""
+        try:
+            functions = self.special_functions
+        except ImportError as error:
+            raise RuntimeError(
+                f"{name}: its values come from {self.special_module}, which cannot be imported ({error}); "
+                f'pip install "chainrule[special]"'
+            ) from None
+        return getattr(functions, name)
 
     # --- kernels ---
 

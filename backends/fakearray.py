@@ -4,6 +4,7 @@ A `FakeArray` mixes with its own kind and with numbers, never with a host array.
 0-d ones included; views share memory and say so by `base`, as in NumPy. `call` runs a NumPy function on them.
 """
 
+import types
 import weakref
 
 import numpy as np
@@ -206,6 +207,7 @@ class FakeArray:
     shape = _fact("shape")
     size = _fact("size")
     strides = _fact("strides")
+    data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data))
 
     def __len__(self):
         return len(self._host)

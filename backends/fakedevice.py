@@ -10,6 +10,7 @@ an index out of range raises, where a GPU would read some other element.
 
 import functools
 import types
+from importlib import import_module
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def _names(text):
     return frozenset(text.split())
 
 
-# What CuPy 14.2 does not have, found by comparing the two libraries; names below `numpy.`.
+# What CuPy 14.2 does not have, found by comparing the two libraries; names below `numpy.`, and below `scipy.` for `special`.
 _MISSING = _names("""
     asmatrix block bmat busday_count busday_offset busdaycalendar bytes_ char character clongdouble
     complex256 core ctypeslib datetime64 datetime_as_string datetime_data dtypes einsum_path emath
@@ -35,6 +36,7 @@ _MISSING = _names("""
     linalg.diagonal linalg.matrix_norm linalg.multi_dot linalg.outer linalg.svdvals linalg.tensordot
     linalg.trace linalg.vecdot linalg.vector_norm lib.array_utils lib.format lib.introspect lib.mixins
     lib.npyio lib.scimath lib.Arrayterator lib.NumpyVersion
+    special.airy special.hyp0f1 special.iv special.jn special.jv special.kn special.kv special.spherical_jn
     """)
 # Functions that give a host value in CuPy too; all others give arrays, also where NumPy gives a bool.
 _HOST_VALUES = _names(
@@ -208,6 +210,10 @@ class FakeBackend(Backend):
 
     def add_at(self, target, index, values):
         fake.add.at(target, index, values)
+
+    @functools.cached_property
+    def special_functions(self):
+        return FakeNamespace(import_module(self.special_module), "special")
 
 
 register(FakeBackend())

@@ -63,6 +63,14 @@ def _words(seed, first, blocks, xp):
     return xp.stack(philox((number & _LOW, number >> 32, zero, zero), (seed & _LOW, seed >> 32)))
 
 
+class _Local(threading.local):
+    drawing = None
+
+
+# `drawing`, if set, is given the function that draws and the shape, and decides what is drawn (`vmap` does).
+local = _Local()
+
+
 class Generator:
     """A stream of random numbers: PyTorch's `Generator`, with drawing methods that give raw arrays.
 
@@ -175,11 +183,18 @@ class Generator:
         bits = max(n - 1, 0).bit_length()
         key = self._fill((n,), np.dtype("uint64"), xp, 2, _pairs)
         # Random high bits to sort by, the number itself below: no ties, so every sort gives the same order.
-        key = xp.sort(key >> bits << bits | xp.arange(n, dtype=xp.uint64))
+        key = key >> bits << bits | xp.arange(n, dtype=xp.uint64)
+        key.sort()
         return (key & ((1 << bits) - 1)).astype("int64")
 
     def _fill(self, shape, dtype, xp, per_block, convert):
         """Draw an array: `convert` makes of words (4, blocks) the numbers (per_block, blocks)."""
+        drawing = local.drawing
+        if drawing is not None:
+            return drawing(lambda shape: self._filled(shape, dtype, xp, per_block, convert), shape)
+        return self._filled(shape, dtype, xp, per_block, convert)
+
+    def _filled(self, shape, dtype, xp, per_block, convert):
         # Asked for before the stream moves: an allocation that fails leaves the generator as it was.
         numbers = xp.empty(shape, dtype=dtype)
         flat = numbers.reshape(-1)

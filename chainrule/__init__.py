@@ -40,7 +40,6 @@ from chainrule.autograd.functions.creation import (
     arange,
     as_tensor,
     asarray,
-    bernoulli,
     empty,
     empty_like,
     eye,
@@ -54,8 +53,6 @@ from chainrule.autograd.functions.creation import (
     logspace,
     manual_seed,
     meshgrid,
-    multinomial,
-    normal,
     ones,
     ones_like,
     rand,
@@ -143,7 +140,6 @@ from chainrule.autograd.functions.shape import (
     narrow,
     permute,
     ravel,
-    repeat_interleave,
     reshape,
     roll,
     select,
@@ -151,7 +147,6 @@ from chainrule.autograd.functions.shape import (
     squeeze,
     stack,
     t,
-    tile,
     transpose,
     tril,
     triu,
@@ -282,18 +277,40 @@ __version__ = "0.1.0"
 
 # Loaded when first used, so that `import chainrule` stays nearly as cheap as `import numpy`. Most are listed in `names`.
 _later = {
+    **{
+        name: f"chainrule.amp:{name}"
+        for name in """autocast clear_autocast_cache get_autocast_dtype is_autocast_cache_enabled is_autocast_enabled
+            set_autocast_dtype""".split()
+    },
+    **{
+        name: f"chainrule.backends.determinism:{name}"
+        for name in """are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled
+            use_deterministic_algorithms""".split()
+    },
+    **{
+        name: f"chainrule.backends.layouts:{name}"
+        for name in "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided".split()
+    },
+    "amp": "chainrule.amp",
+    "compile": "chainrule.compiling:compile",
     "cuda": "chainrule.cuda",
+    "distributions": "chainrule.distributions",
     "draw": "chainrule.autograd.drawing:draw",
     "fft": "chainrule.fft",
     "func": "chainrule.func",
     "get_num_threads": "chainrule.backends.machine:get_num_threads",
     "io": "chainrule.io",
     "linalg": "chainrule.linalg",
+    "masked": "chainrule.masked",
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
+    "numpy": "chainrule.numpy",
     "optim": "chainrule.optim",
+    "profiler": "chainrule.autograd.profiler",
     "save": "chainrule.io:save",
+    "signal": "chainrule.signal",
     "set_num_threads": "chainrule.backends.machine:set_num_threads",
+    "special": "chainrule.special",
     "utils": "chainrule.utils",
 }
 _later.update((name, f"{module}:{attribute}") for name, module, attribute in _entries(_FUNCTIONS))

@@ -12,6 +12,7 @@ from chainrule.autograd.transforms import (
     stack_module_state,
     vjp,
 )
+from chainrule.backends.later import load_later
 
 __all__ = [
     "functional_call",
@@ -24,4 +25,7 @@ __all__ = [
     "linearize",
     "stack_module_state",
     "vjp",
+    "vmap",  # noqa: F822 - loaded when first used
 ]
+
+__getattr__, __dir__ = load_later(globals(), {"vmap": "chainrule.autograd.vmap:vmap"})

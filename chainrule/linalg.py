@@ -27,6 +27,7 @@ from chainrule.autograd.functions.linalg_factor import (
     lu_factor_ex,
     lu_solve,
 )
+from chainrule.autograd.functions.linalg_ldl import ldl_factor, ldl_factor_ex, ldl_solve
 from chainrule.autograd.functions.linalg_norms import cond, matrix_norm, matrix_rank, norm, vector_norm
 from chainrule.autograd.functions.linalg_products import (
     diagonal,
@@ -57,6 +58,9 @@ __all__ = [
     "householder_product",
     "inv",
     "inv_ex",
+    "ldl_factor",
+    "ldl_factor_ex",
+    "ldl_solve",
     "lstsq",
     "lu",
     "lu_factor",

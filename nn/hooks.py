@@ -2,7 +2,8 @@
 
 A backward hook needs to know when the gradient enters and when it leaves a module. So the module's inputs and outputs
 each pass through a `_Boundary`, one node of the graph for all of them, which does nothing but show the gradients that
-cross it. Modules without hooks pay for none of this.
+cross it. Modules without hooks pay for none of this: `_hooks` is None, for one module or, until a hook on all modules is
+registered, for all.
 """
 
 import warnings
@@ -13,22 +14,34 @@ from chainrule.autograd.node import RemovableHandle
 from chainrule.autograd.tensor import Tensor
 
 
+_everywhere = {}  # kind -> hooks on all modules
+
+
 def register(module, kind, hook, *options, prepend=False):
     """Add `hook` to the module's hooks of that kind, last or (prepend) first; returns the handle that removes it."""
-    if not callable(hook):
-        raise TypeError(f"{kind} hook: expected a function, got {type(hook).__name__}")
-    if module._hooks is None:
-        module.__dict__["_hooks"] = {}
-    registry = module._hooks.setdefault(kind, OrderedDict())
-    handle = RemovableHandle(registry, (hook, *options))
+    own = module.__dict__.setdefault("_hooks", {})
+    return _add(own.setdefault(kind, OrderedDict()), kind, (hook, *options), prepend)
+
+
+def _add(registry, kind, entry, prepend=False):
+    if not callable(entry[0]):
+        raise TypeError(f"{kind} hook: expected a function, got {type(entry[0]).__name__}")
+    handle = RemovableHandle(registry, entry)
     if prepend:
         registry.move_to_end(handle.id, last=False)
     return handle
 
 
+def _register_everywhere(kind, hook, *options):
+    Hooked._hooks = {}  # no longer None: every call looks for hooks from now on
+    return _add(_everywhere.setdefault(kind, OrderedDict()), kind, (hook, *options))
+
+
 def registered(module, kind):
-    """The hooks of that kind, as (hook, *options), in the order in which they run."""
-    return tuple(module._hooks.get(kind, {}).values()) if module._hooks else ()
+    """The hooks of that kind, as (hook, *options), in the order in which they run: those on all modules, then its own."""
+    if module._hooks is None:
+        return ()
+    return (*_everywhere.get(kind, {}).values(), *module._hooks.get(kind, {}).values())
 
 
 def call(module, args, kwargs):
@@ -208,6 +221,8 @@ class Hooked:
         """
         return register(self, "backward", hook, prepend=prepend)
 
+    register_backward_hook = register_full_backward_hook
+
     def register_state_dict_pre_hook(self, hook):
         """Call `hook(module, prefix, keep_vars)` before `state_dict` reads this module."""
         return register(self, "state_dict_pre", hook)
@@ -216,6 +231,8 @@ class Hooked:
         """Call `hook(module, state_dict, prefix, metadata)` when `state_dict` is complete; it may change it."""
         return register(self, "state_dict_post", hook)
 
+    _register_state_dict_hook = register_state_dict_post_hook
+
     def register_load_state_dict_pre_hook(self, hook):
         """Call `hook(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, errors)` before loading.
 
@@ -223,6 +240,58 @@ class Hooked:
         """
         return register(self, "load_state_dict_pre", hook)
 
+    def _register_load_state_dict_pre_hook(self, hook, with_module=False):
+        """The older form, whose hook does not get the module unless `with_module`."""
+        return register(
+            self, "load_state_dict_pre", hook if with_module else lambda module, *args: hook(*args)
+        )
+
     def register_load_state_dict_post_hook(self, hook):
         """Call `hook(module, incompatible_keys)` after loading."""
         return register(self, "load_state_dict_post", hook)
+
+
+# Hooks on all modules, which run before a module's own.
+
+
+def register_module_forward_pre_hook(hook):
+    """Call `hook(module, args)` before the forward of every module; it may return new args."""
+    return _register_everywhere("forward_pre", hook, False)
+
+
+def register_module_forward_hook(hook, *, with_kwargs=False, always_call=False):
+    """Call `hook(module, args, output)` after the forward of every module; it may return another output."""
+    return _register_everywhere("forward", hook, with_kwargs, always_call)
+
+
+def register_module_full_backward_pre_hook(hook):
+    """Call `hook(module, grad_output)` when the gradients of a module's outputs are known; it may return others."""
+    return _register_everywhere("backward_pre", hook)
+
+
+def register_module_full_backward_hook(hook):
+    """Call `hook(module, grad_input, grad_output)` when those of its inputs are known; it may return other grad_input."""
+    return _register_everywhere("backward", hook)
+
+
+def register_module_parameter_registration_hook(hook):
+    """Call `hook(module, name, parameter)` whenever a parameter is registered; it may return another."""
+    return _add(_everywhere.setdefault("parameter", OrderedDict()), "parameter registration", (hook,))
+
+
+def register_module_buffer_registration_hook(hook):
+    """Call `hook(module, name, buffer)` whenever a buffer is registered; it may return another."""
+    return _add(_everywhere.setdefault("buffer", OrderedDict()), "buffer registration", (hook,))
+
+
+def register_module_module_registration_hook(hook):
+    """Call `hook(module, name, submodule)` whenever a module is registered; it may return another."""
+    return _add(_everywhere.setdefault("module", OrderedDict()), "module registration", (hook,))
+
+
+def registering(module, kind, name, value):
+    """What is registered in the end: `value`, or what a hook on registrations put in its place."""
+    for (hook,) in _everywhere.get(kind, {}).values():
+        changed = hook(module, name, value)
+        value = value if changed is None else changed
+    return value

@@ -4,8 +4,11 @@
 flags `size_average` and `reduce` are accepted where PyTorch still has them.
 """
 
+import math
+
 from . import functional as F
 from .functional.common import reduction_of
+from .linear import Linear
 from .module import Module
 
 
@@ -229,3 +232,79 @@ class GaussianNLLLoss(_Loss):
 
     def forward(self, input, target, var):
         return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
+
+
+class CTCLoss(_Loss):
+    """-log p(labels | input), summed over all alignments of the labels with the input; class `blank` separates them. Graves et al. (2006).
+
+    Shape: log-probabilities (T, N, C), labels (N, S) or all in one row, their lengths (N), (N) -> () or, unreduced, (N); also without N.
+
+    >>> steps = cr.tensor([[0.6, 0.4], [0.6, 0.4]]).log()
+    >>> round(nn.CTCLoss()(steps, cr.tensor([1]), cr.tensor(2), cr.tensor(1)).exp().item(), 4)
+    1.5625
+    """
+
+    def __init__(self, blank=0, reduction="mean", zero_infinity=False):
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(self, log_probs, targets, input_lengths, target_lengths):
+        """(T, N, C), (N, S), (N), (N) -> ()"""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    """A Linear layer to `num_classes` logits (times `out_features`, at more than one place), and CrossEntropyLoss of these.
+
+    Shape: (N, in_features) or (in_features), class numbers (N) or () -> () or, unreduced, (N). `options` changes no number.
+    Initial law: that of Linear.
+
+    >>> nn.LinearCrossEntropyLoss(3, 5)(cr.ones(2, 3), cr.tensor([0, 4])).shape
+    chainrule.Size([])
+    """
+
+    def __init__(
+        self,
+        in_features,
+        num_classes,
+        *,
+        out_features=(),
+        bias=False,
+        device=None,
+        dtype=None,
+        reduction="mean",
+        weight=None,
+        ignore_index=None,
+        label_smoothing=0.0,
+        options=None,
+    ):
+        super().__init__(weight, reduction=reduction)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
+        count = math.prod(self.out_features, start=num_classes)
+        self.linear = Linear(in_features, count, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, input, target):
+        """(N, in_features), (N) -> ()"""
+        out, bias = (self.num_classes, *self.out_features), self.linear.bias
+        return F.linear_cross_entropy(
+            input,
+            self.linear.weight.reshape((*out, self.linear.in_features)),
+            target,
+            linear_bias=None if bias is None else bias.reshape(out),
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
+        )
+
+    def extra_repr(self):
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+            f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}, options={self.options}"
+        )

@@ -5,12 +5,22 @@ What it is made of is kept by `tree.py`; moving, saving, copying and printing ar
 
 import copy
 
+from chainrule.autograd.functions.creation import empty_like
 from chainrule.autograd.modes import no_grad
 from chainrule.autograd.tensor import Tensor
 from chainrule.backends import devices, dtypes
 
 from . import hooks, state
-from .tree import Tree
+from .hooks import (  # noqa: F401 - where PyTorch has them
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from .tree import Tree, parametrizations
 
 
 class Module(Tree):
@@ -110,6 +120,14 @@ class Module(Tree):
                 )
         return self._apply(lambda one: one.to(device=device, dtype=dtype if _inexact(one) else None))
 
+    def to_empty(self, *, device, recurse=True):
+        """Move everything to a device without its values; returns self."""
+        return self._apply(lambda one: empty_like(one, device=device))
+
+    def share_memory(self):
+        """Nothing to do here: threads share memory anyway. Returns self."""
+        return self
+
     def type(self, dst_type):
         """Cast all parameters and buffers, integer ones too; returns self."""
         return self._apply(lambda one: one.to(dtype=dst_type))
@@ -196,7 +214,7 @@ class Module(Tree):
         return ""
 
     def _get_name(self):
-        return type(self).__name__
+        return "Parametrized" * bool(parametrizations(self)) + type(self).__name__
 
     def __repr__(self):
         texts = {None: "None"}

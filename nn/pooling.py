@@ -273,6 +273,20 @@ class LPPool2d(_LPPool):
         return self._pool(F.lp_pool2d, input)
 
 
+class LPPool3d(_LPPool):
+    """(sum of x^p over each window)^(1/p), p = norm_type. Sermanet et al. (2012).
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) -> (N, C, D_out, H_out, W_out).
+
+    >>> nn.LPPool3d(3, 2)(cr.ones(1, 1, 2, 2, 2)).item()
+    2.0
+    """
+
+    def forward(self, input):
+        """(N, C, D, H, W) -> (N, C, D_out, H_out, W_out)"""
+        return self._pool(F.lp_pool3d, input)
+
+
 class _AdaptivePool(Module):
     def __init__(self, output_size):
         super().__init__()

@@ -6,7 +6,7 @@ walks are loops, so a module may be nested as deeply as memory allows.
 
 from chainrule.autograd.tensor import Tensor
 
-from .hooks import Hooked
+from .hooks import Hooked, registering
 from .parameter import Buffer, Parameter
 
 
@@ -26,11 +26,18 @@ class Tree(Hooked):
         for kind in ("_parameters", "_buffers", "_modules"):
             if kind in fields and name in fields[kind]:
                 return fields[kind][name]
+        computed = parametrizations(self)
+        if name in computed:
+            return computed[name].value()
         hint = "" if "_parameters" in fields else "; call super().__init__() first in __init__"
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name, value):
         fields = self.__dict__
+        computed = parametrizations(self)
+        if name in computed:
+            computed[name].right_inverse(value)
+            return
         for kind, wanted, register in _TABLES:
             table = fields.get(kind)
             if isinstance(value, wanted):
@@ -60,7 +67,8 @@ class Tree(Hooked):
         object.__delattr__(self, name)
 
     def __dir__(self):
-        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+        tables = (self._parameters, self._buffers, self._modules, parametrizations(self))
+        return sorted({*super().__dir__(), *(name for table in tables for name in table)})
 
     def _forget(self, name, kind):
         """Make room for a new meaning of `name` in table `kind`."""
@@ -87,7 +95,7 @@ class Tree(Hooked):
             raise TypeError(
                 f"register_parameter {name!r}: expected a Parameter or None, got {type(param).__name__}"
             )
-        self._parameters[name] = param
+        self._parameters[name] = registering(self, "parameter", name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
         """Add a Tensor (or None) that is moved and, if `persistent`, saved with the module, but not trained."""
@@ -96,7 +104,7 @@ class Tree(Hooked):
             raise TypeError(
                 f"register_buffer {name!r}: expected a Tensor or None, got {type(tensor).__name__}"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = registering(self, "buffer", name, tensor)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(
             name
         )
@@ -111,7 +119,7 @@ class Tree(Hooked):
                 )
             if module is self:
                 raise ValueError(f"add_module {name!r}: a module cannot be part of itself")
-        self._modules[name] = module
+        self._modules[name] = registering(self, "module", name, module)
 
     register_module = add_module
 
@@ -225,6 +233,14 @@ class Tree(Hooked):
                 )
         return module
 
+    def set_submodule(self, target, module, strict=False):
+        """Put `module` at path `target`. strict: only in the place of another; otherwise it may be new."""
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if not name or (strict and not isinstance(getattr(parent, name, None), Tree)):
+            raise ValueError(f"set_submodule: {type(self).__name__} has no module at {target!r}")
+        setattr(parent, name, module)
+
     def _get(self, target, kind, what):
         path, _, name = target.rpartition(".")
         table = getattr(self.get_submodule(path), kind)
@@ -246,6 +262,13 @@ class Tree(Hooked):
             fn(module)
         return self
 
+
+def parametrizations(module):
+    """{name: ParametrizationList} of the tensors that are computed from others; see `utils/parametrize.py`."""
+    return module.__dict__.get("_modules", _NONE).get("parametrizations") or _NONE
+
+
+_NONE = {}
 
 # What an assigned attribute may be: (table, class, how to register it).
 _TABLES = (

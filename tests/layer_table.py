@@ -15,6 +15,8 @@ def constant(values):
     return Spec(lambda rng: np.array(values))
 
 
+# log(1/4) everywhere: six steps, two sequences, four classes. PyTorch's gradient is the true one only behind a log_softmax.
+LOG_PROBABILITIES = constant(np.full((6, 2, 4), np.log(0.25)))
 SIGNS = constant([1.0, -1, 1, -1])
 
 
@@ -106,6 +108,13 @@ LAYERS = [
     Layer("nn.AvgPool3d(2, ceil_mode=True)", [(1, 2, 5, 4, 5)]),
     Layer("nn.LPPool1d(2, 3)", [positive((2, 3, 7))]),
     Layer("nn.LPPool2d(3, 2, stride=1)", [positive((2, 3, 5, 5))]),
+    Layer("nn.LPPool3d(3, 2)", [positive((1, 2, 4, 5, 4))]),
+    Layer("nn.FractionalMaxPool2d(2, output_size=(3, 2))", [apart((2, 3, 6, 5))], random=True),
+    Layer(
+        "nn.FractionalMaxPool3d((2, 1, 2), output_ratio=(0.5, 0.6, 0.5))",
+        [apart((1, 2, 6, 5, 4))],
+        random=True,
+    ),
     Layer("nn.AdaptiveAvgPool1d(3)", [(2, 3, 7)]),
     Layer("nn.AdaptiveAvgPool2d((2, None))", [(2, 3, 5, 4)]),
     Layer("nn.AdaptiveAvgPool3d(2)", [(1, 2, 5, 4, 3)]),
@@ -115,6 +124,14 @@ LAYERS = [
     Layer("nn.MaxUnpool1d(2)", [(1, 2, 3), [[[0, 3, 5], [1, 2, 4]]]]),
     Layer("nn.MaxUnpool2d(2)", [(1, 1, 2, 2), [[[[0, 3], [9, 14]]]]]),
     Layer("nn.MaxUnpool3d(2)", [(1, 1, 1, 1, 2), [[[[[5, 2]]]]]]),
+    # resizing
+    Layer("nn.Upsample(scale_factor=(1.5, 2.0), mode='bicubic')", [(1, 2, 4, 5)]),
+    Layer("nn.Upsample(7, mode='linear', align_corners=True)", [(2, 3, 5)]),
+    Layer("nn.UpsamplingNearest2d(scale_factor=2)", [(1, 2, 3, 4)]),
+    Layer("nn.UpsamplingBilinear2d((5, 7))", [(1, 2, 3, 4)]),
+    Layer("nn.PixelShuffle(2)", [(2, 8, 3, 2)]),
+    Layer("nn.PixelUnshuffle(2)", [(2, 3, 4, 6)]),
+    Layer("nn.ChannelShuffle(3)", [(2, 6, 3)]),
     # normalization
     Layer("nn.BatchNorm1d(3)", [(5, 3)]),
     Layer("nn.BatchNorm1d(3, momentum=None)", [(5, 3, 4)]),
@@ -182,6 +199,10 @@ LAYERS = [
     Layer("nn.KLDivLoss(reduction='sum', log_target=True)", [(4, 3), (4, 3)]),
     Layer("nn.PoissonNLLLoss(log_input=False, full=True)", [positive((4, 3)), positive((4, 3))]),
     Layer("nn.GaussianNLLLoss(full=True)", [(4, 3), (4, 3), positive((4, 3))]),
+    Layer(
+        "nn.CTCLoss(reduction='sum')",
+        [LOG_PROBABILITIES, ints(1, 4, (2, 3)), constant([6, 5]), constant([3, 2])],
+    ),
     Layer("nn.NLLLoss()", [(4, 3), ints(0, 3, (4,))]),
     Layer("nn.NLLLoss(ignore_index=1, reduction='sum')", [(4, 3, 2), ints(0, 3, (4, 2))]),
     Layer("nn.CrossEntropyLoss()", [(4, 3), ints(0, 3, (4,))]),
@@ -199,6 +220,38 @@ LAYERS = [
     Layer("nn.CosineEmbeddingLoss(margin=0.1)", [(4, 3), (4, 3), SIGNS]),
     Layer("nn.TripletMarginLoss(swap=True)", [(4, 3), (4, 3), (4, 3)]),
     Layer("nn.TripletMarginWithDistanceLoss(margin=0.5)", [(4, 3), (4, 3), (4, 3)], same_repr=False),
+    Layer("nn.LinearCrossEntropyLoss(3, 4, bias=True)", [(5, 3), ints(0, 4, (5,))]),
+    Layer(
+        "nn.LinearCrossEntropyLoss(3, 4, out_features=(2,), label_smoothing=0.1)",
+        [(5, 3), ints(0, 4, (5, 2))],
+    ),
+    # attention; PyTorch prints the class of a layer's own kind of Linear
+    Layer("nn.MultiheadAttention(4, 2)", [(5, 2, 4), (3, 2, 4), (3, 2, 4)], same_repr=False),
+    Layer(
+        "nn.MultiheadAttention(4, 2, dropout=0.5, kdim=3, vdim=2, add_bias_kv=True, add_zero_attn=True, batch_first=True)",
+        [(2, 5, 4), (2, 3, 3), (2, 3, 2)],
+        random=True,
+        same_repr=False,
+    ),
+    Layer("nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0)", [(5, 2, 4)], same_repr=False),
+    Layer(
+        "nn.TransformerDecoderLayer(4, 2, 6, norm_first=True)",
+        [(5, 2, 4), (3, 2, 4)],
+        random=True,
+        same_repr=False,
+    ),
+    # Without batch_first and this keyword PyTorch warns that it will not be at its fastest.
+    Layer(
+        "nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 6, 0.0), 2, enable_nested_tensor=False)",
+        [(5, 4)],
+        same_repr=False,
+    ),
+    Layer(
+        "nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 6, 0.0, 'gelu'), 2, nn.LayerNorm(4))",
+        [(5, 4), (3, 4)],
+        same_repr=False,
+    ),
+    Layer("nn.Transformer(4, 2, 1, 1, 6, 0.0, batch_first=True)", [(2, 3, 4), (2, 5, 4)], same_repr=False),
     # recurrent
     Layer("nn.RNN(3, 4, nonlinearity='relu')", [(5, 2, 3)]),
     Layer("nn.LSTM(3, 4, num_layers=2, batch_first=True, bidirectional=True)", [(2, 5, 3)]),

@@ -175,8 +175,8 @@ def test_numpy_ufuncs_and_functions_are_recorded_or_refused():
     np.testing.assert_allclose(x.grad.numpy(), np.cos([1.0, 2.0]) + [1.0, 2.0])
     with pytest.raises(TypeError, match="frexp"):
         np.frexp(x)
-    with pytest.raises(TypeError, match="sort"):
-        np.sort(x)
+    with pytest.raises(TypeError, match="partition"):
+        np.partition(x, 1)
     with pytest.raises(RuntimeError, match="detach"):
         np.asarray(x)
     array = np.ones(2)

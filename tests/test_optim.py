@@ -11,7 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule import optim
 from chainrule.backends import get
-from chainrule.optim.pieces import PIECE_BYTES
+from chainrule.optim.pieces import CACHE_BYTES
 
 TABLE = [
     ("SGD", {"lr": 0.1}),
@@ -37,7 +37,7 @@ methods = pytest.mark.parametrize(
     ("name", "options"), TABLE, ids=[f"{name}-{i}" for i, (name, _) in enumerate(TABLE)]
 )
 
-LONG_ROW = PIECE_BYTES // 8 + 5  # of float64: longer than a piece
+LONG_ROW = CACHE_BYTES // (3 * 8) + 5  # of float64: longer than a piece
 SHAPES = [(3, 4), (), (0, 2), (301, 97), (2, LONG_ROW)]
 
 

@@ -1,22 +1,39 @@
 """Elementwise functions under PyTorch's names, where more than the name differs from `ops`."""
 
 from chainrule.autograd import late, ops
-from chainrule.autograd.ops.elementwise import power, power_scalar
+from chainrule.autograd.ops import elementwise
+from chainrule.autograd.ops.elementwise import at_least, at_most, power, power_scalar
 from chainrule.backends import dtypes
 
 from .common import tensor_of
 
 
+def _scaled(input, other, alpha, name):
+    """alpha * other, for an `alpha` that the dtypes of both can hold."""
+    kinds = {one.dtype for one in (input, other) if isinstance(one, late.Tensor)}
+    if isinstance(alpha, bool) and kinds != {dtypes.bool}:
+        raise RuntimeError(f"{name}: alpha may be a bool only between bool tensors, got alpha={alpha}")
+    if not isinstance(alpha, int) and not any(one.is_floating_point or one.is_complex for one in kinds):
+        raise RuntimeError(f"{name}: alpha must be an int for integer tensors, got {alpha!r}")
+    return ops.multiply(other, bool(alpha) if kinds == {dtypes.bool} else alpha)
+
+
 def add(input, other, *, alpha=1):
     """input + alpha * other."""
-    return ops.add(input, other if alpha == 1 else ops.multiply(other, alpha))
+    return ops.add(
+        input, other if alpha.__class__ is int and alpha == 1 else _scaled(input, other, alpha, "add")
+    )
 
 
 def sub(input, other, *, alpha=1):
-    """input - alpha * other."""
-    if _is_bool(input) and _is_bool(other):
-        raise RuntimeError("sub: bool tensors cannot be subtracted; use ^ or logical_xor")
-    return ops.subtract(input, other if alpha == 1 else ops.multiply(other, alpha))
+    """input - alpha * other. Bool tensors are refused: there is no telling what was meant."""
+    if _is_bool(input) or _is_bool(other):
+        raise RuntimeError(
+            "sub: a bool tensor cannot be subtracted; use ~, ^ or logical_xor, or convert with .int()"
+        )
+    return ops.subtract(
+        input, other if alpha.__class__ is int and alpha == 1 else _scaled(input, other, alpha, "sub")
+    )
 
 
 def rsub(input, other, *, alpha=1):
@@ -36,30 +53,28 @@ def div(input, other, *, rounding_mode=None):
         return ops.floor_divide(input, other)
     if rounding_mode != "trunc":
         raise RuntimeError(f'div: rounding_mode must be None, "trunc" or "floor", got {rounding_mode!r}')
-    quotient = ops.trunc(ops.divide(input, other))
-    whole = dtypes.result_type(*(x._array if isinstance(x, late.Tensor) else x for x in (input, other)))
-    return quotient if whole.is_floating_point else quotient.to(whole)
+    whole = result_type(input, other)
+    if whole.is_floating_point or whole.is_complex:
+        return ops.trunc(ops.divide(input, other))
+    quotient = ops.floor_divide(input, other)
+    return quotient + ((quotient < 0) & (quotient * other != input))  # integers stay exact beyond 2**53
 
 
 def pow(input, exponent):
-    """input ** exponent. A Python exponent of 2, 0.5, -0.5 or -1 takes the direct way."""
-    if isinstance(exponent, late.Tensor):
+    """input ** exponent. A Python exponent of 2 or 0.5 takes the direct way."""
+    if not isinstance(exponent, (int, float, complex)) or not isinstance(input, late.Tensor):
         return power(input, exponent)
-    if not isinstance(input, late.Tensor):
-        return power(input, exponent)
-    if input.dtype.is_floating_point or input.dtype.is_complex:
+    kind = result_type(input, exponent)
+    if kind.is_floating_point or kind.is_complex:
+        x = input if input.dtype is kind else input.to(kind)
         if exponent == 2:
-            return ops.square(input)
-        if exponent == 0.5:
-            return ops.sqrt(input)
-        return power_scalar(input, exponent=exponent)
-    if isinstance(exponent, int):
-        if exponent < 0:
-            raise RuntimeError(
-                f"pow: integers to a negative integer power ({exponent}) are not allowed; use a float tensor"
-            )
-        return power_scalar(input, exponent=exponent)
-    return power_scalar(input.to(dtypes.get_default_dtype()), exponent=exponent)
+            return ops.square(x)
+        return ops.sqrt(x) if exponent == 0.5 else power_scalar(x, exponent=exponent)
+    if exponent < 0:
+        raise RuntimeError(
+            f"pow: integers to a negative integer power ({exponent}) are not allowed; use a float tensor"
+        )
+    return power_scalar(input if input.dtype is kind else input.to(kind), exponent=exponent)
 
 
 def rpow(input, base):
@@ -68,20 +83,20 @@ def rpow(input, base):
 
 
 def clamp(input, min=None, max=None):
-    """input kept within [min, max], each a number, a Tensor or None; the gradient passes at the bounds themselves."""
+    """input kept within [min, max], each a number, a Tensor or None; the gradient passes at the bounds themselves.
+
+    NaN stays NaN. Where min > max the result is max.
+    """
+    x = tensor_of(input, "clamp")
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of min and max must be given")
+    if x.dtype.is_complex:
+        raise NotImplementedError("clamp: complex numbers have no order; clamp .real and .imag")
     if isinstance(min, late.Tensor) or isinstance(max, late.Tensor):
-        out = input if min is None else ops.where(input >= min, input, min)
-        return out if max is None else ops.where(out <= max, out, max)
-    x = tensor_of(input, "clamp")
-    if (
-        x.dtype.is_floating_point
-        or x.dtype is dtypes.bool
-        or not (isinstance(min, float) or isinstance(max, float))
-    ):
-        return ops.clip(x, min, max)
-    return ops.clip(x.to(dtypes.get_default_dtype()), min, max)
+        out = x if min is None else at_least(x, min)
+        return out if max is None else at_most(out, max)
+    kind = result_type(x, *(one for one in (min, max) if one is not None))
+    return ops.clip(x if x.dtype is kind else x.to(kind), min, max)
 
 
 def clamp_min(input, min):
@@ -104,7 +119,9 @@ def where(condition, input=None, other=None):
         from .indexing import nonzero
 
         return nonzero(condition, as_tuple=True)
-    if condition.dtype is not dtypes.bool:
+    if condition.dtype is dtypes.uint8:
+        condition = condition != 0
+    if tensor_of(condition, "where").dtype is not dtypes.bool:
         raise RuntimeError(
             f"where: expected a condition of dtype bool, got {condition.dtype}; write condition != 0"
         )
@@ -115,30 +132,48 @@ def where(condition, input=None, other=None):
 
 
 def lerp(input, end, weight):
-    """input + weight * (end - input)."""
-    return input + weight * (end - input)
+    """input + weight * (end - input), `weight` a Tensor or a number."""
+    if not (tensor_of(input, "lerp").dtype.is_floating_point or input.dtype.is_complex):
+        raise NotImplementedError(f"lerp: expected floating point or complex tensors, got {input.dtype}")
+    return elementwise.lerp(input, tensor_of(end, "lerp"), weight)
 
 
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
-    return input + value * (tensor1 * tensor2)
+    kind = result_type(input, tensor1, tensor2)
+    if isinstance(value, float) and not (kind.is_floating_point or kind.is_complex):
+        value = int(value)  # as PyTorch: the arithmetic is that of integers
+    return elementwise.addcmul(tensor_of(input, "addcmul"), tensor1, tensor2, value=value)
 
 
 def addcdiv(input, tensor1, tensor2, *, value=1):
-    """input + value * tensor1 / tensor2."""
-    return input + value * (tensor1 / tensor2)
+    """input + value * tensor1 / tensor2. Two integer tensors are refused: whether to round would be a guess."""
+    if not any(one.dtype.is_floating_point or one.dtype.is_complex for one in (tensor1, tensor2)):
+        raise RuntimeError(
+            f"addcdiv: cannot divide {tensor1.dtype} by {tensor2.dtype}; use input + value * div(tensor1, tensor2), with the "
+            f"rounding_mode you want, or convert with .float()"
+        )
+    return elementwise.addcdiv(tensor_of(input, "addcdiv"), tensor1, tensor2, value=value)
 
 
 def round(input, *, decimals=0):
     """The nearest integer (or number of `decimals` digits), halves to even; the derivative is 0."""
-    if decimals == 0:
-        return ops.rint(input) if input.dtype.is_floating_point else input.clone()
-    return ops.rint(input * 10.0**decimals) / 10.0**decimals
+    x = tensor_of(input, "round")
+    if x.dtype.is_complex or x.dtype is dtypes.bool or (decimals and not x.dtype.is_floating_point):
+        raise NotImplementedError(
+            f"round: cannot round {x.dtype} to {decimals} digits; convert with .float()"
+        )
+    if not x.dtype.is_floating_point:
+        return x.clone()
+    if not decimals:
+        return ops.rint(x)
+    ten = 10.0 ** abs(decimals)
+    return ops.rint(x * ten) / ten if decimals > 0 else ops.rint(x / ten) * ten
 
 
 def frac(input):
     """The fraction: input - trunc(input)."""
-    return input - ops.trunc(input)
+    return tensor_of(input, "frac") - ops.trunc(input)
 
 
 def sigmoid(input):
@@ -171,8 +206,13 @@ def log_softmax(input, dim, dtype=None):
 
 def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
     """Whether |input - other| <= atol + rtol * |other|, elementwise; equal infinities are close."""
-    with_tolerance = abs(input - other) <= atol + rtol * abs(other)
-    close = (input == other) | (with_tolerance & ops.isfinite(input) & ops.isfinite(other))
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"isclose: rtol and atol must not be negative, got rtol={rtol}, atol={atol}")
+    close = tensor_of(input, "isclose") == tensor_of(other, "isclose")
+    if input.dtype is dtypes.bool and other.dtype is dtypes.bool:
+        return close
+    near = ops.absolute(ops.subtract(input, other)) <= atol + rtol * ops.absolute(other)
+    close = close | (near & ops.isfinite(input) & ops.isfinite(other))
     return close | (ops.isnan(input) & ops.isnan(other)) if equal_nan else close
 
 
@@ -201,6 +241,6 @@ def numel(input):
     return tensor_of(input, "numel")._array.size
 
 
-def result_type(tensor1, tensor2):
-    """The dtype an operation between the two (Tensors or numbers) gives."""
-    return dtypes.result_type(*(x._array if isinstance(x, late.Tensor) else x for x in (tensor1, tensor2)))
+def result_type(*tensors):
+    """The dtype an operation between these (Tensors or numbers) gives."""
+    return dtypes.result_type(*[x._array if isinstance(x, late.Tensor) else x for x in tensors])

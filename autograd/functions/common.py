@@ -56,6 +56,11 @@ def tensor_of(value, name):
     return value
 
 
+def holds(condition):
+    """Whether `condition`, a Tensor of one element, is true: for checks, which inside `vmap` all samples have to pass alike."""
+    return bool(condition._array)
+
+
 def index_array(value, name):
     """The raw integer array of an index Tensor."""
     array = tensor_of(value, name)._array

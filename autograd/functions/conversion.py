@@ -5,14 +5,17 @@ import builtins
 import numpy
 
 from chainrule.autograd import late, ops
+from chainrule.autograd.interop import native
 from chainrule.autograd.op import op
 from chainrule.backends import backend_of, devices, dtypes, get, namespaces
 
 
-@op(x=lambda xp, g, source, target: move(g, source=target, target=source))
+@op(x=lambda xp, g, source, target: move(g, source=target, target=source), tangent="linear")
 def move(xp, x, *, source, target):
     """x copied from device `source` to device `target`."""
     here, there = backend_of(x), get(target)
+    if here.batched:
+        return here.on_stored(lambda x: move(x, source=source, target=target), x)
     if here is there:
         return here.copy_to(x, target.index)
     return there.from_host(here.to_host(x), target.index)
@@ -21,12 +24,16 @@ def move(xp, x, *, source, target):
 def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, memory_format=None):
     """The tensor in another dtype or on another device: `x.to("cuda")`, `x.to(cr.float64)`, `x.to(other)`.
 
-    Returns the tensor itself if nothing changes (unless `copy`).
+    PyTorch's orders of arguments: (dtype, non_blocking, copy), (device, dtype, non_blocking, copy) and
+    (other, non_blocking, copy). Returns the tensor itself if nothing changes (unless `copy`).
     """
+    flags = [one for one in args if isinstance(one, builtins.bool)]
+    if len(flags) > 1:
+        copy = flags[1]
     for one in args:
         if isinstance(one, late.Tensor):
             device, dtype = one.device, one.dtype
-        elif isinstance(one, (str, devices.device)) and not _names_dtype(one):
+        elif isinstance(one, devices.device) or (isinstance(one, str) and one not in dtypes._BY_NAME):
             device = one
         elif isinstance(one, builtins.bool):
             continue
@@ -49,26 +56,11 @@ def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, me
     return ops.copy(out) if copy and out is input else out
 
 
-def _names_dtype(value):
-    return isinstance(value, str) and value in (
-        "float32",
-        "float64",
-        "float16",
-        "bfloat16",
-        "int64",
-        "int32",
-        "bool",
-        "uint8",
-    )
-
-
 def _astype(x, wanted):
-    if x._array.dtype.kind == "c" and wanted.kind in "fV":
+    if x._array.dtype.kind == "c" and wanted.kind not in "cb":
         x = ops.real(x)
-    if wanted.kind in "fcV":
-        return ops.astype(x, dtype=wanted)
     # Integers and bools carry no gradient.
-    return late.Tensor._wrap(ops.astype(x._array, dtype=wanted))
+    return ops.astype(x if wanted.kind in "fcV" else x.detach(), dtype=wanted)
 
 
 def type_as(input, other):
@@ -76,15 +68,29 @@ def type_as(input, other):
     return to(input, other)
 
 
-def type(input, dtype=None):
-    """The name of the tensor's type, or the tensor converted to `dtype`."""
-    return f"chainrule.{input.dtype.name}" if dtype is None else to(input, dtype=dtype)
+_LEGACY = {
+    f"{name}Tensor": dtypes._BY_NAME[kind]
+    for name, kind in (word.split("=") for word in (
+        "Float=float32 Double=float64 Half=float16 BFloat16=bfloat16 Byte=uint8 Char=int8 Short=int16 Int=int32 Long=int64 Bool=bool "
+        "ComplexFloat=complex64 ComplexDouble=complex128"
+    ).split())
+}  # fmt: skip
+
+
+def type(input, dtype=None, non_blocking=False):
+    """The name of the tensor's type, `chainrule.FloatTensor`, or the tensor converted to `dtype`, which may be such a name."""
+    if dtype is not None:
+        return to(
+            input, dtype=_LEGACY.get(dtype.rpartition(".")[2], dtype) if isinstance(dtype, str) else dtype
+        )
+    place = "" if input.device.type == "cpu" else f"{input.device.type}."
+    return f"chainrule.{place}" + next(name for name, kind in _LEGACY.items() if kind is input.dtype)
 
 
 def _converter(name):
     wanted = getattr(dtypes, name)
 
-    def convert(input):
+    def convert(input, memory_format=None):
         return to(input, dtype=wanted)
 
     convert.__name__ = convert.__qualname__ = name
@@ -121,6 +127,8 @@ def numpy_array(input, *, force=False):
         raise RuntimeError(
             "numpy: this Tensor requires grad, and NumPy would lose its graph; use .detach().numpy()"
         )
+    if backend_of(input._array).batched:
+        return backend_of(input._array).to_host(input._array)
     if input._array.__class__ is not numpy.ndarray:
         raise TypeError(f"numpy: this Tensor is on {input.device}; copy it to the host with .cpu().numpy()")
     return input._array
@@ -152,12 +160,20 @@ def from_dlpack(ext_tensor):
     """A Tensor over the memory of another library's array, through DLPack."""
     if isinstance(ext_tensor, late.Tensor):
         return ext_tensor.detach()
+    what = f"{builtins.type(ext_tensor).__name__} of dtype {getattr(ext_tensor, 'dtype', None)}"
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack: expected an array with __dlpack__, got {what}; use chainrule.tensor(...)"
+        )
     kind = ext_tensor.__dlpack_device__()[0]
     xp = numpy if kind == 1 else get("cuda").xp
-    array = xp.from_dlpack(ext_tensor)
+    try:
+        array = xp.from_dlpack(ext_tensor)
+    except (RuntimeError, BufferError) as error:
+        raise RuntimeError(f"from_dlpack: {error} (got {what})") from error
     if array.__class__ not in namespaces:
         raise TypeError(f"from_dlpack: got an array of an unknown library, {array.__class__.__name__}")
-    return late.Tensor._wrap(array)
+    return late.Tensor._wrap(native(array, "from_dlpack") if xp is numpy else array)
 
 
 def to_dlpack(input, **arguments):
@@ -166,7 +182,10 @@ def to_dlpack(input, **arguments):
         raise RuntimeError(
             "__dlpack__: this Tensor requires grad, and the graph would be lost; use .detach()"
         )
-    return input._array.__dlpack__(**arguments)
+    try:
+        return input._array.__dlpack__(**arguments)
+    except BufferError as error:
+        raise BufferError(f"__dlpack__: {error} (this Tensor is {input.dtype}, {input.device})") from error
 
 
 def dlpack_device(input):

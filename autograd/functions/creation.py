@@ -7,9 +7,10 @@ import math
 import numpy
 
 from chainrule.autograd import late
-from chainrule.backends import cpu, dtypes, get, namespaces
+from chainrule.autograd.interop import native
+from chainrule.backends import backend_of, cpu, dtypes, get, layouts, namespaces
 from chainrule.backends import devices as _devices
-from chainrule.backends import random as _random
+from chainrule.backends import random as _random_numbers
 
 from .common import sizes, tensor_of
 
@@ -68,8 +69,11 @@ def _host(data, dtype):
         host = numpy.array(data, dtype=None if dtype is None else dtypes.as_numpy(dtype))
     except ValueError as error:
         raise ValueError(f"tensor: expected a sequence of equal lengths at every level: {error}") from None
-    if host.dtype.kind not in "biufcV":
-        raise TypeError(f"tensor: cannot make a Tensor of {host.dtype} elements; numbers and bools only")
+    except OverflowError as error:
+        raise RuntimeError(f"tensor: a number does not fit the dtype: {error}") from None
+    if getattr(data, "mask", None) is not None:
+        native(data, "tensor")
+    host = native(host, "tensor")
     if dtype is None and not isinstance(data, (numpy.ndarray, numpy.generic)):
         if host.dtype == numpy.float64:
             host = host.astype(_dtype(None)) if _made_of_python(data) else host
@@ -116,6 +120,7 @@ def as_tensor(data, dtype=None, device=None):
     if isinstance(data, late.Tensor):
         return data.to(device=device, dtype=dtype)
     if data.__class__ in namespaces:
+        data = native(data, "as_tensor") if isinstance(data, numpy.ndarray) else data
         return late.Tensor._wrap(data).to(device=device, dtype=dtype)
     return tensor(data, dtype=dtype, device=device)
 
@@ -131,11 +136,7 @@ def from_numpy(ndarray):
     """A Tensor that shares memory with a NumPy array."""
     if not isinstance(ndarray, numpy.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(ndarray).__name__}")
-    if ndarray.dtype.kind not in "biufcV":
-        raise TypeError(
-            f"from_numpy: cannot make a Tensor of {ndarray.dtype} elements; numbers and bools only"
-        )
-    return late.Tensor._wrap(numpy.asarray(ndarray))
+    return late.Tensor._wrap(numpy.asarray(native(ndarray, "from_numpy", copy=False)))
 
 
 def legacy_array(data, device):
@@ -147,46 +148,87 @@ def legacy_array(data, device):
     return empty(*data, device=device)._array
 
 
-def _filled(name):
-    def make(*size, dtype=None, device=None, requires_grad=False, out=None, layout=None, pin_memory=False):
-        shape = sizes(size, name)
-        if builtins.any(length < 0 for length in shape):
-            raise RuntimeError(f"{name}: negative length in size {shape}")
+def _wanted(size, keyword, name):
+    """The shape asked for, as positional lengths, one sequence, or `size=`; the layout must be the only one there is."""
+    shape = sizes(size if keyword is None else (keyword,), name)
+    if builtins.any(length < 0 for length in shape):
+        raise RuntimeError(f"{name}: negative length in size {shape}")
+    return shape
+
+
+def _strided(name, layout):
+    if layout is not None:
+        layouts.check(name, layout)
+
+
+def _filled(name, doc):
+    def make(
+        *sizes, size=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, memory_format=None
+    ):  # fmt: skip
+        shape = _wanted(sizes, size, name)
+        _strided(name, layout)
         backend, where = place(device)
         with _allocating(name, shape, backend), _on(backend, where):
             return _finish(getattr(backend.xp, name)(shape, dtype=_dtype(dtype)), requires_grad)
 
     make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
     return make
 
 
-zeros, ones, empty = _filled("zeros"), _filled("ones"), _filled("empty")
-zeros.__doc__ = "A Tensor of zeros. `zeros(2, 3)` or `zeros((2, 3))`."
-ones.__doc__ = "A Tensor of ones. `ones(2, 3)` or `ones((2, 3))`."
-empty.__doc__ = "A Tensor with whatever the memory holds."
+zeros = _filled("zeros", "A Tensor of zeros. `zeros(2, 3)` or `zeros((2, 3))`.")
+ones = _filled("ones", "A Tensor of ones. `ones(2, 3)` or `ones((2, 3))`.")
+empty = _filled("empty", "A Tensor with whatever the memory holds.")
 
 
-def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
+def number(value, dtype, name):
+    """`value`, a number or a Tensor of one element, as a NumPy scalar of `dtype`; integers wrap round."""
+    value = value.item() if isinstance(value, late.Tensor) else value
+    if isinstance(value, complex) and dtype.kind != "c":
+        raise RuntimeError(f"{name}: the complex number {value} cannot be stored as {dtype}")
+    with numpy.errstate(all="ignore"):
+        return numpy.asarray(value).astype(dtype)[()]
+
+
+def full(
+    size, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
     """A Tensor of one value; its dtype follows the value (bool, int64, the default float)."""
     if isinstance(fill_value, late.Tensor):
         fill_value = fill_value.item()
     if dtype is None:
-        dtype = {bool: dtypes.bool, int: dtypes.int64}.get(type(fill_value))
-    if dtype is None and isinstance(fill_value, complex):
-        dtype = dtypes.complex128 if dtypes.get_default_dtype() is dtypes.float64 else dtypes.complex64
-    out = empty(sizes((size,), "full"), dtype=dtype, device=device)
-    out._array[...] = fill_value
+        dtype = dtypes.result_type(fill_value)
+    out = empty(size=size, dtype=dtype, layout=layout, device=device)
+    out._array[...] = number(fill_value, out._array.dtype, "full")
     return out.requires_grad_() if requires_grad else out
+
+
+def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """A 0-d Tensor of one number, of the default float dtype unless `dtype` says otherwise."""
+    _strided("scalar_tensor", layout)
+    dtype = dtype or (dtypes.result_type(s) if isinstance(s, complex) else dtypes.get_default_dtype())
+    return full((), s, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _beside(x, made):
+    """`made`, a new Tensor, in the form in which it can be written with what is computed from x (inside `vmap`, a batch)."""
+    backend = backend_of(x._array)
+    if backend.batched and made._array.__class__ is not x._array.__class__:
+        made._array = backend.beside(x._array, made._array)
+    return made
 
 
 def _like(function):
     name = function.__name__ + "_like"
 
-    def make(input, *args, dtype=None, device=None, requires_grad=False, memory_format=None):
+    def make(
+        input, *args, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, memory_format=None, **more
+    ):  # fmt: skip
         x = tensor_of(input, name)
-        return function(
-            x.shape, *args, dtype=dtype or x.dtype, device=device or x.device, requires_grad=requires_grad
-        )
+        made = function(
+            x.shape, *args, dtype=dtype or x.dtype, layout=layout, device=device or x.device, requires_grad=requires_grad, **more
+        )  # fmt: skip
+        return _beside(x, made)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = f"`{function.__name__}` in the shape, dtype and device of `input`."
@@ -196,40 +238,106 @@ def _like(function):
 zeros_like, ones_like, empty_like, full_like = _like(zeros), _like(ones), _like(empty), _like(full)
 
 
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=False):
-    """start, start + step, ... below `end`; int64 if all three are ints, else the default float."""
+def _new(function):
+    def make(input, *args, dtype=None, device=None, **more):
+        return _beside(
+            input, function(*args, dtype=dtype or input.dtype, device=device or input.device, **more)
+        )
+
+    make.__name__ = make.__qualname__ = "new_" + function.__name__
+    make.__doc__ = f"`{function.__name__}` in the dtype and on the device of this tensor."
+    return make
+
+
+new_zeros, new_ones, new_empty, new_full = _new(zeros), _new(ones), _new(empty), _new(full)
+
+
+def _endpoint(value, name):
+    """An end of a range as a Python number."""
+    if isinstance(value, late.Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                f"{name}: start and end must be numbers or 0-d tensors, got shape {tuple(value.shape)}"
+            )
+        value = value.item()
+    if not isinstance(value, (int, float, complex)):
+        raise TypeError(f"{name}: expected numbers, got {type(value).__name__}")
+    return value
+
+
+def arange(
+    start=0, end=None, step=1, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
+    """start, start + step, ... below `end`; int64 if all three are ints, else the default float.
+
+    For an integer dtype the numbers are truncated first, so that equal steps are taken.
+    """
     if end is None:
         start, end = 0, start
-    start, end, step = (one.item() if isinstance(one, late.Tensor) else one for one in (start, end, step))
+    _strided("arange", layout)
+    start, end, step = (_endpoint(one, "arange") for one in (start, end, step))
     if step == 0:
         raise RuntimeError("arange: step must not be 0")
+    if builtins.any(isinstance(one, complex) or one - one != 0 for one in (start, end, step)):
+        raise RuntimeError(
+            f"arange: start, end and step must be finite real numbers, got {start}, {end}, {step}"
+        )
     if (end - start) * step < 0:
         raise RuntimeError(f"arange: end {end} lies on the wrong side of start {start} for step {step}")
     if dtype is None:
         dtype = dtypes.int64 if builtins.all(isinstance(one, int) for one in (start, end, step)) else None
-    count = math.ceil((end - start) / step)
+    dtype = _dtype(dtype)
+    whole = (int(start), int(end), int(step))
+    if dtype == numpy.int64:
+        start, end, step = whole
+        if step == 0:
+            raise RuntimeError("arange: step must not be 0 after truncation to int64")
+    count = builtins.max(math.ceil((end - start) / step), 0)
+    if dtype.kind in "iu":
+        start, _, step = whole
     with _allocating("arange", count):
-        host = (start + numpy.arange(count) * step).astype(_dtype(dtype))
+        host = (start + numpy.arange(count) * step).astype(dtype)
     return _finish(put(host, device), requires_grad)
 
 
-def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
+def _spaced(name, start, end, steps, dtype, layout):
+    """(`steps` numbers from start to end in float64 or complex128, the dtype meant), the ends rounded to that dtype first."""
+    _strided(name, layout)
+    start, end = _endpoint(start, name), _endpoint(end, name)
+    if not isinstance(steps, int) or steps < 0:
+        raise RuntimeError(f"{name}: steps must be an int of at least 0, got {steps!r}")
+    complex_ends = isinstance(start, complex) or isinstance(end, complex)
+    default = dtypes.get_default_dtype()
+    dtype = dtypes.as_numpy(dtype or (default.to_complex() if complex_ends else default))
+    wide = "complex128" if dtype.kind == "c" else "float64"
+    with _allocating(name, steps):
+        first, last = (number(one, dtype, name).astype(wide) for one in (start, end))
+        return numpy.linspace(first, last, steps), dtype
+
+
+def linspace(
+    start, end, steps, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    start, end = (one.item() if isinstance(one, late.Tensor) else one for one in (start, end))
-    with _allocating("linspace", steps):
-        host = numpy.linspace(start, end, steps).astype(_dtype(dtype))
-    return _finish(put(host, device), requires_grad)
+    host, dtype = _spaced("linspace", start, end, steps, dtype, layout)
+    return _finish(put(host.astype(dtype), device), requires_grad)
 
 
-def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
+def logspace(
+    start, end, steps, base=10.0, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
     """`steps` numbers from base**start to base**end, evenly spaced in the logarithm."""
-    with _allocating("logspace", steps):
-        host = numpy.logspace(start, end, steps, base=base).astype(_dtype(dtype))
+    host, dtype = _spaced("logspace", start, end, steps, dtype, layout)
+    with numpy.errstate(all="ignore"):
+        host = numpy.power(base, host).astype(dtype)
     return _finish(put(host, device), requires_grad)
 
 
-def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
+def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """The identity matrix of n rows and m (by default n) columns."""
+    _strided("eye", layout)
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"eye: n and m must not be negative, got n={n}, m={m}")
     with _allocating("eye", (n, m)):
         host = numpy.eye(n, m, dtype=_dtype(dtype))
     return _finish(put(host, device), requires_grad)
@@ -240,37 +348,61 @@ def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
 
 def _draw(shape, dtype, device, generator, how, *args):
     backend, where = place(device)
-    source = generator if generator is not None else _random.default_generator
+    source = generator if generator is not None else _random_numbers.default_generator
     with _allocating(how, shape, backend), _on(backend, where):
         return getattr(source, how)(*args, shape, _dtype(dtype), backend.xp)
 
 
-def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
-    """Uniform in [0, 1)."""
-    return _finish(_draw(sizes(size, "rand"), dtype, device, generator, "uniform"), requires_grad)
+def _random(name, how, doc):
+    def make(
+        *sizes, size=None, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+    ):  # fmt: skip
+        _strided(name, layout)
+        return _finish(_draw(_wanted(sizes, size, name), dtype, device, generator, how), requires_grad)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
+    return make
 
 
-def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
-    """Normal with mean 0 and variance 1."""
-    return _finish(_draw(sizes(size, "randn"), dtype, device, generator, "normal"), requires_grad)
+rand = _random("rand", "uniform", "Uniform in [0, 1).")
+randn = _random("randn", "normal", "Normal with mean 0 and variance 1.")
 
 
-def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
+def randint(
+    low=0, high=None, size=None, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
     """Integers in [low, high), int64 by default. `randint(high, size)` starts at 0."""
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
+    _strided("randint", layout)
+    low, high = (int(_endpoint(one, "randint")) for one in (low, high))
     if high <= low:
         raise RuntimeError(f"randint: expected low < high, got low={low}, high={high}")
-    shape = sizes((size,), "randint")
+    shape = _wanted((size,), None, "randint")
     return _finish(
         _draw(shape, dtype or dtypes.int64, device, generator, "integers", low, high), requires_grad
     )
 
 
-def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False):
+def randint_like(input, low=0, high=None, *, dtype=None, **more):
+    """Integers in [low, high), in the shape, dtype and device of `input`. `randint_like(input, high)` starts at 0."""
+    if high is None:
+        low, high = 0, low
+    x = tensor_of(input, "randint_like")
+    more.pop("memory_format", None)
+    return randint(low, high, x.shape, dtype=dtype or x.dtype, **{"device": x.device, **more})
+
+
+def randperm(
+    n, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):  # fmt: skip
     """The integers 0 to n - 1 in random order."""
+    _strided("randperm", layout)
     backend, where = place(device)
-    source = generator if generator is not None else _random.default_generator
+    source = generator if generator is not None else _random_numbers.default_generator
     with _on(backend, where):
         array = source.permutation(n, backend.xp).astype(_dtype(dtype or dtypes.int64))
     return _finish(array, requires_grad)
@@ -279,80 +411,31 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 rand_like, randn_like = _like(rand), _like(randn)
 
 
-def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None):
-    """Normal numbers of the given mean and standard deviation, each a number or a Tensor."""
-    if size is None:
-        like = mean if isinstance(mean, late.Tensor) else std
-        noise = randn(
-            tensor_of(like, "normal").shape, generator=generator, dtype=like.dtype, device=like.device
-        )
-    else:
-        noise = randn(size, generator=generator, dtype=dtype, device=device)
-    return noise * std + mean
-
-
-def bernoulli(input, *, generator=None):
-    """1 with the probability `input` holds at each place, else 0, in its dtype."""
-    p = tensor_of(input, "bernoulli")
-    drawn = rand(
-        p.shape,
-        generator=generator,
-        dtype=dtypes.float64 if p.dtype is dtypes.float64 else dtypes.float32,
-        device=p.device,
-    )
-    return (drawn < p.detach()).to(p.dtype)
-
-
-def multinomial(input, num_samples, replacement=False, *, generator=None):
-    """`num_samples` indices drawn with the (unnormalised) probabilities in the last dimension of `input`. (K) or (N, K).
-
-    Without replacement by the exponential race (Efraimidis & Spirakis 2006): the smallest E / p win.
-    """
-    p = tensor_of(input, "multinomial").detach()
-    if p.ndim not in (1, 2):
-        raise RuntimeError(f"multinomial: expected 1 or 2 dimensions, got shape {tuple(p.shape)}")
-    if bool((p < 0).any()) or not bool((p.sum(-1) > 0).all()):
-        raise RuntimeError(
-            "multinomial: probabilities must be non-negative and each row must have a positive sum"
-        )
-    if not replacement and num_samples > int((p > 0).sum(-1).min()):
-        raise RuntimeError(
-            f"multinomial: cannot draw {num_samples} samples without replacement from fewer non-zero probabilities"
-        )
-    from . import sorting
-
-    if replacement:
-        cumulative = (p / p.sum(-1, keepdim=True)).cumsum(-1)
-        drawn = rand(*p.shape[:-1], num_samples, generator=generator, dtype=p.dtype, device=p.device)
-        index = (drawn.unsqueeze(-1) >= cumulative.unsqueeze(-2)).sum(-1)
-        return index.clamp(max=p.shape[-1] - 1)
-    race = -rand(p.shape, generator=generator, dtype=p.dtype, device=p.device).neg().log1p() / p
-    return sorting.argsort(race, dim=-1)[..., :num_samples]
-
-
 def manual_seed(seed):
     """Seed the default generator; returns it."""
-    return _random.manual_seed(seed)
+    return _random_numbers.manual_seed(seed)
 
 
 def seed():
     """Seed the default generator from the system's entropy; returns the seed."""
-    return _random.default_generator.seed()
+    return _random_numbers.default_generator.seed()
 
 
 def initial_seed():
     """The seed the default generator started from."""
-    return _random.default_generator.initial_seed()
+    return _random_numbers.default_generator.initial_seed()
 
 
 def get_rng_state():
     """The default generator's state, a uint8 Tensor."""
-    return late.Tensor._wrap(_random.default_generator.get_state())
+    return late.Tensor._wrap(_random_numbers.default_generator.get_state())
 
 
 def set_rng_state(new_state):
     """Put the default generator into a state that `get_rng_state` gave."""
-    _random.default_generator.set_state(new_state._array if isinstance(new_state, late.Tensor) else new_state)
+    _random_numbers.default_generator.set_state(
+        new_state._array if isinstance(new_state, late.Tensor) else new_state
+    )
 
 
 def is_tensor(obj):

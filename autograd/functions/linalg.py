@@ -13,7 +13,7 @@ from chainrule.autograd.ops.linalg_common import LinAlgError
 from chainrule.backends import dtypes
 
 from . import creation, product, shape
-from .common import tensor_of
+from .common import holds, tensor_of
 
 CholeskyEx = namedtuple("cholesky_ex", ["L", "info"])
 InvEx = namedtuple("inv_ex", ["inverse", "info"])
@@ -233,7 +233,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
         rcond = 0.0 if driver == "gels" else dtypes.finfo(A.dtype).eps * max(m, n)
     X, rank = linalg_pinv.lstsq(A, columns, rcond=float(rcond))
     residuals = A.new_empty(0, dtype=A.dtype.to_real())
-    if driver in ("gels", "gelsd", "gelss") and m > n and bool((rank == n).all()):
+    if driver in ("gels", "gelsd", "gelss") and m > n and holds((rank == n).all()):
         off = product.matmul(A, X) - columns
         residuals = ops.sum(ops.real(off * ops.conj(off)) if off.dtype.is_complex else ops.square(off), -2)
     with_values = driver in ("gelsd", "gelss")

@@ -6,7 +6,7 @@ from chainrule.autograd import late, ops
 from chainrule.autograd.ops import linalg_factor as factor
 
 from . import creation
-from .common import tensor_of
+from .common import holds, tensor_of
 from .linalg import adjoint, matrices, qr, solve_triangular, svd
 from .product import matmul
 
@@ -58,7 +58,7 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False):
     """(LU, pivots, info): as `lu_factor`, with the step in which elimination met a pivot of 0, or 0."""
     packed, pivots, _ = factor.lu_factor(matrices(A, "linalg.lu_factor_ex"), pivot=bool(pivot))
     info = factor.first_zero(ops.diagonal(packed.detach(), 0, -2, -1))
-    if check_errors and bool((info != 0).any()):
+    if check_errors and holds((info != 0).any()):
         raise factor.singular("linalg.lu_factor_ex", info._array)
     return LUFactorEx(packed, pivots, info)
 

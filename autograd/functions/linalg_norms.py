@@ -4,7 +4,7 @@ from chainrule.autograd import ops
 from chainrule.autograd.ops import linalg_spectral
 from chainrule.backends import dtypes
 
-from .common import reduced, tensor_of, wrap_dims
+from .common import holds, reduced, tensor_of, wrap_dims
 from .linalg import inv_ex, matrices, svdvals, tolerances
 
 _INF = float("inf")
@@ -153,7 +153,7 @@ def cond(A, p=None):
         return smallest / largest if p == -2 else largest / smallest
     inverse, info = inv_ex(A)
     found = matrix_norm(A, p) * matrix_norm(inverse, p)
-    return ops.where(info != 0, _INF, found) if bool((info != 0).any()) else found
+    return ops.where(info != 0, _INF, found) if holds((info != 0).any()) else found
 
 
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):

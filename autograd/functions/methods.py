@@ -51,7 +51,7 @@ class Arithmetic:
     __mul__ = ops.multiply
     __rmul__ = _swapped(ops.multiply)
     __truediv__ = ops.divide
-    __rtruediv__ = _swapped(ops.divide)
+    __rtruediv__ = __rdiv__ = _swapped(ops.divide)
     __floordiv__ = ops.floor_divide
     __rfloordiv__ = _swapped(ops.floor_divide)
     __mod__ = ops.remainder
@@ -196,7 +196,6 @@ class Shape:
     movedim = moveaxis = shape.movedim
     squeeze, unsqueeze = shape.squeeze, shape.unsqueeze
     expand, expand_as, broadcast_to = shape.expand, shape.expand_as, shape.broadcast_to
-    repeat, tile, repeat_interleave = shape.repeat, shape.tile, shape.repeat_interleave
     narrow, select, unbind, split, chunk = shape.narrow, shape.select, shape.unbind, shape.split, shape.chunk
     flip, roll, tril, triu = shape.flip, shape.roll, shape.tril, shape.triu
     diagonal, diag, diag_embed = shape.diagonal, shape.diag, shape.diag_embed
@@ -230,9 +229,12 @@ class Shape:
         strides = tuple(n // self.itemsize for n in self._array.strides)
         return strides if dim is None else strides[dim]
 
-    def is_contiguous(self):
-        """Whether the elements lie in row-major order without gaps."""
-        return bool(self._array.flags.c_contiguous)
+    def is_contiguous(self, memory_format=None):
+        """Whether the elements lie in row-major order without gaps, or, for channels_last, with dimension 1 innermost."""
+        order = shape.physical_order(memory_format)
+        if order is None:
+            return bool(self._array.flags.c_contiguous)
+        return len(order) == self.ndim and bool(self._array.transpose(order).flags.c_contiguous)
 
     def data_ptr(self):
         """The address of the first element."""
@@ -280,12 +282,12 @@ class Product:
         """The conjugate transpose of a matrix."""
         if self.ndim not in (0, 2):
             raise RuntimeError(f"H: expected a matrix, got shape {tuple(self.shape)}; use .mH for a batch")
-        return ops.conj(shape.t(self))
+        return ops.conj(shape.t(self)) if self.is_complex() else shape.t(self)
 
     @property
     def mH(self):
         """The conjugate transpose of the last two dimensions."""
-        return ops.conj(self.mT)
+        return ops.conj(self.mT) if self.is_complex() else self.mT
 
 
 class Conversion:
@@ -328,43 +330,26 @@ class Conversion:
     def __format__(self, spec):
         return format(conversion.item(self), spec) if spec else repr(self)
 
+    @property
+    def layout(self):
+        """`chainrule.strided`, the only layout."""
+        return import_module("chainrule.backends.layouts").strided
+
     def get_device(self):
         """The number of the CUDA card the memory lies on; -1 for the CPU."""
         return -1 if self.device.type == "cpu" else self.device.index
 
-    def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+    def new_tensor(
+        self, data, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False
+    ):
         """A new Tensor of `data`, like this one in dtype and device."""
         return creation.tensor(
             data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
         )
 
-    def new_zeros(self, *size, dtype=None, device=None, requires_grad=False):
-        """Zeros, like this tensor in dtype and device."""
-        return creation.zeros(
-            *size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
-        )
-
-    def new_ones(self, *size, dtype=None, device=None, requires_grad=False):
-        """Ones, like this tensor in dtype and device."""
-        return creation.ones(
-            *size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
-        )
-
-    def new_empty(self, *size, dtype=None, device=None, requires_grad=False):
-        """Uninitialised memory, like this tensor in dtype and device."""
-        return creation.empty(
-            *size, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
-        )
-
-    def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
-        """One value everywhere, like this tensor in dtype and device."""
-        return creation.full(
-            size,
-            fill_value,
-            dtype=dtype or self.dtype,
-            device=device or self.device,
-            requires_grad=requires_grad,
-        )
+    new_zeros, new_ones, new_empty, new_full = (
+        creation.new_zeros, creation.new_ones, creation.new_empty, creation.new_full,
+    )  # fmt: skip
 
 
 Later = type("Later", (), {entry[0]: _late(*entry) for entry in names.entries(names.METHODS)})

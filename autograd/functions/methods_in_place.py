@@ -3,8 +3,6 @@
 from importlib import import_module
 
 from chainrule.autograd import inplace, late, ops
-from chainrule.backends import dtypes
-from chainrule.backends import random as _random
 
 from . import arithmetic, creation, indexing, names, shape
 
@@ -87,11 +85,17 @@ class InPlace(Later):
 
     def zero_(self):
         """Set every element to 0."""
-        return inplace.assign(self, 0, "zero_")
+        return self.fill_(0)
 
     def fill_(self, value):
-        """Set every element to `value`."""
-        return inplace.assign(self, value, "fill_")
+        """Set every element to `value`, a number or a 0-d Tensor."""
+        if isinstance(value, late.Tensor):
+            if value.ndim:
+                raise RuntimeError(
+                    f"fill_: expected a number or a 0-d tensor, got shape {tuple(value.shape)}"
+                )
+            return inplace.assign(self, value.to(self.device).to(self.dtype), "fill_")
+        return inplace.assign(self, creation.number(value, self._array.dtype, "fill_"), "fill_")
 
     def copy_(self, src, non_blocking=False):
         """Overwrite with the elements of `src`, broadcast and converted."""
@@ -101,36 +105,3 @@ class InPlace(Later):
             else creation.tensor(src, dtype=self.dtype, device=self.device)
         )
         return inplace.assign(self, src.to(self.device).to(self.dtype), "copy_")
-
-    def uniform_(self, from_=0.0, to=1.0, *, generator=None):
-        """Fill with uniform numbers in [from_, to)."""
-        return self.copy_(self._drawn("rand", generator) * (to - from_) + from_)
-
-    def normal_(self, mean=0.0, std=1.0, *, generator=None):
-        """Fill with normal numbers."""
-        return self.copy_(self._drawn("randn", generator) * std + mean)
-
-    def bernoulli_(self, p=0.5, *, generator=None):
-        """Fill with 1 with probability p, else 0."""
-        return self.copy_(self._drawn("rand", generator, dtypes.float32) < p)
-
-    def random_(self, from_=0, to=None, *, generator=None):
-        """Fill with integers in [from_, to); up to the dtype's largest exact integer by default."""
-        if to is None and from_:
-            from_, to = 0, from_
-        to = to or (2**24 if self.dtype.is_floating_point else 2**31)
-        return self.copy_(
-            creation.randint(from_, to, tuple(self.shape), generator=generator, device=self.device)
-        )
-
-    def exponential_(self, lambd=1.0, *, generator=None):
-        """Fill with exponentially distributed numbers of rate `lambd`."""
-        return self.copy_(-(-self._drawn("rand", generator)).log1p() / lambd)
-
-    def _drawn(self, how, generator, dtype=None):
-        return getattr(creation, how)(
-            tuple(self.shape),
-            generator=generator or _random.default_generator,
-            dtype=dtype or self.dtype,
-            device=self.device,
-        )

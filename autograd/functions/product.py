@@ -106,7 +106,7 @@ def inner(input, other):
 
 
 def tensordot(a, b, dims=2):
-    """Sums of products over the given dimensions: the last `dims` of a and first of b, or two lists."""
+    """Sums of products over the given dimensions: the last `dims` of a and first of b, or two lists; length 1 is repeated."""
     if isinstance(dims, int):
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
@@ -114,6 +114,8 @@ def tensordot(a, b, dims=2):
             [wrap_dim(one, x.ndim, "tensordot") for one in ([d] if isinstance(d, int) else d)]
             for x, d in zip((a, b), dims, strict=True)
         )
+    a = a.expand(_matched(a, left, b, right))
+    b = b.expand(_matched(b, right, a, left))
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
         raise RuntimeError(
             f"tensordot: contracted dimensions {left} of {tuple(a.shape)} and {right} of {tuple(b.shape)} differ in length"
@@ -125,6 +127,15 @@ def tensordot(a, b, dims=2):
     first = a.permute(*keep_a, *left).reshape((math.prod(shape_a), count))
     second = b.permute(*right, *keep_b).reshape((count, math.prod(shape_b)))
     return product.matmul(first, second).reshape(sizes((shape_a + shape_b,), "tensordot"))
+
+
+def _matched(x, dims, other, others):
+    """The shape of x with each contracted dimension of length 1 as long as the other's."""
+    shape = list(x.shape)
+    for i, j in zip(dims, others, strict=False):
+        if i < x.ndim and j < other.ndim and shape[i] == 1:
+            shape[i] = other.shape[j]
+    return shape
 
 
 def einsum(equation, *operands):

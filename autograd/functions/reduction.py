@@ -9,17 +9,22 @@ from .common import reduced, tensor_of, wrap_dim
 
 Extreme = {
     name: namedtuple(name, ["values", "indices"])
-    for name in ("max", "min", "topk", "sort", "median", "mode", "kthvalue")
-}
+    for name in (
+        "max", "min", "topk", "sort", "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin"
+    )
+}  # fmt: skip
+MinMax = namedtuple("aminmax", ["min", "max"])
 
 
-def _integers_to_int64(x, dtype):
+def _summed(x, dtype, op, *args):
+    """op(x, *args) in `dtype`; without it, integers and bools as int64."""
     if dtype is not None:
-        return x.to(dtype)
-    return x if x.dtype.is_floating_point or x.dtype.is_complex else x.to(dtypes.int64)
+        return op(x.to(dtype), *args).to(dtype)  # bools were counted
+    return op(x if x.dtype.is_floating_point or x.dtype.is_complex else x.to(dtypes.int64), *args)
 
 
-def _floating(x, dtype, name):
+def floating(x, dtype, name):
+    """x in `dtype`, if that is given; an error where the result is neither floating point nor complex."""
     x = tensor_of(x, name)
     if dtype is not None:
         x = x.to(dtype)
@@ -32,53 +37,52 @@ def _floating(x, dtype, name):
 
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum over `dim` (all by default); integers and bools sum to int64."""
-    x = _integers_to_int64(tensor_of(input, "sum"), dtype)
-    return ops.sum(x, reduced(dim, x.ndim, "sum"), keepdim)
+    x = tensor_of(input, "sum")
+    return _summed(x, dtype, ops.sum, reduced(dim, x.ndim, "sum"), keepdim)
 
 
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """Arithmetic mean over `dim` (all by default); NaN over no elements."""
-    x = _floating(input, dtype, "mean")
+    x = floating(input, dtype, "mean")
     return ops.mean(x, reduced(dim, x.ndim, "mean"), keepdim)
-
-
-def _correction(unbiased, correction):
-    return int(unbiased) if correction is None else correction
 
 
 def var(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """Variance over `dim`: squared deviations / (n - correction), correction 1 by default."""
     if isinstance(dim, bool):  # the older call var(input, unbiased)
         dim, unbiased = None, dim
-    x = _floating(input, None, "var")
-    return ops.var(x, reduced(dim, x.ndim, "var"), _correction(unbiased, correction), keepdim)
+    x = floating(input, None, "var")
+    return ops.var(
+        x, reduced(dim, x.ndim, "var"), int(unbiased) if correction is None else correction, keepdim
+    )
 
 
 def std(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
-    """Standard deviation: the square root of `var`."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    x = _floating(input, None, "std")
-    return ops.sqrt(ops.var(x, reduced(dim, x.ndim, "std"), _correction(unbiased, correction), keepdim))
+    """Standard deviation: the square root of `var`. Where all elements are equal it has no derivative, and gives NaN."""
+    return ops.sqrt(var(floating(input, None, "std"), dim, unbiased, keepdim, correction=correction))
 
 
 def var_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """(variance, mean) over `dim`."""
-    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    over = None if isinstance(dim, bool) else dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
 def std_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """(standard deviation, mean) over `dim`."""
-    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    over = None if isinstance(dim, bool) else dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """Product over `dim` (all by default); the gradient is right also where elements are 0."""
-    x = _integers_to_int64(tensor_of(input, "prod"), dtype)
-    return ops.prod(x, None if dim is None or not x.ndim else (wrap_dim(dim, x.ndim, "prod"),), keepdim)
+    x = tensor_of(input, "prod")
+    axis = None if dim is None else wrap_dim(dim, x.ndim, "prod")
+    return _summed(x, dtype, ops.prod, axis if x.ndim else None, keepdim)
 
 
-def _not_empty(x, dims, name):
+def not_empty(x, dims, name):
+    """An error if a reduced dimension has no element."""
     lengths = x.shape if dims is None else [x.shape[one] for one in dims]
     if 0 in lengths:
         raise IndexError(
@@ -90,7 +94,7 @@ def amax(input, dim=None, keepdim=False):
     """Largest element over `dim`; ties share the gradient equally."""
     x = tensor_of(input, "amax")
     dims = reduced(dim, x.ndim, "amax")
-    _not_empty(x, dims, "amax")
+    not_empty(x, dims, "amax")
     return ops.amax(x, dims, keepdim)
 
 
@@ -98,15 +102,15 @@ def amin(input, dim=None, keepdim=False):
     """Smallest element over `dim`; ties share the gradient equally."""
     x = tensor_of(input, "amin")
     dims = reduced(dim, x.ndim, "amin")
-    _not_empty(x, dims, "amin")
+    not_empty(x, dims, "amin")
     return ops.amin(x, dims, keepdim)
 
 
 def _extreme(x, dim, keepdim, name, arg):
     if x.ndim == 0:
-        return Extreme[name](ops.positive(x), x.new_zeros((), dtype=dtypes.int64))
+        return Extreme[name](ops.copy(x), x.new_zeros((), dtype=dtypes.int64))
     axis = wrap_dim(dim, x.ndim, name)
-    _not_empty(x, (axis,), name)
+    not_empty(x, (axis,), name)
     index = arg(x, axis, True)
     values = ops.take_along_axis(x, index=index._array, axis=axis)
     if not keepdim:
@@ -121,7 +125,7 @@ def max(input, dim=None, keepdim=False):
     if isinstance(dim, late.Tensor):
         return ops.maximum(x, dim)
     if dim is None:
-        _not_empty(x, None, "max")
+        not_empty(x, None, "max")
         return ops.amax(x)
     return _extreme(x, dim, keepdim, "max", ops.argmax)
 
@@ -133,7 +137,7 @@ def min(input, dim=None, keepdim=False):
     if isinstance(dim, late.Tensor):
         return ops.minimum(x, dim)
     if dim is None:
-        _not_empty(x, None, "min")
+        not_empty(x, None, "min")
         return ops.amin(x)
     return _extreme(x, dim, keepdim, "min", ops.argmin)
 
@@ -144,7 +148,7 @@ def _arg(name, op):
         if x.ndim == 0:
             return x.new_zeros((), dtype=dtypes.int64)
         axis = None if dim is None else wrap_dim(dim, x.ndim, name)
-        _not_empty(x, None if axis is None else (axis,), name)
+        not_empty(x, None if axis is None else (axis,), name)
         return op(x, axis, keepdim)
 
     function.__name__ = function.__qualname__ = name
@@ -156,20 +160,28 @@ argmax, argmin = _arg("argmax", ops.argmax), _arg("argmin", ops.argmin)
 
 
 def aminmax(input, *, dim=None, keepdim=False):
-    """(smallest, largest) along `dim`."""
-    return amin(input, dim, keepdim), amax(input, dim, keepdim)
+    """(min, max) along `dim` (of all elements by default); ties share the gradient equally."""
+    x = tensor_of(input, "aminmax")
+    axis = None if dim is None or not x.ndim else (wrap_dim(dim, x.ndim, "aminmax"),)
+    not_empty(x, axis, "aminmax")
+    return MinMax(ops.amin(x, axis, keepdim), ops.amax(x, axis, keepdim))
+
+
+def _truth(x, found):
+    """Tests of bytes give bytes, those of all else bool."""
+    return found.to(dtypes.uint8) if x.dtype is dtypes.uint8 else found
 
 
 def all(input, dim=None, keepdim=False):
     """Whether every element along `dim` is true."""
     x = tensor_of(input, "all")
-    return ops.all(x, reduced(dim, x.ndim, "all"), keepdim)
+    return _truth(x, ops.all(x, reduced(dim, x.ndim, "all"), keepdim))
 
 
 def any(input, dim=None, keepdim=False):
     """Whether some element along `dim` is true."""
     x = tensor_of(input, "any")
-    return ops.any(x, reduced(dim, x.ndim, "any"), keepdim)
+    return _truth(x, ops.any(x, reduced(dim, x.ndim, "any"), keepdim))
 
 
 def count_nonzero(input, dim=None):
@@ -186,9 +198,9 @@ def logsumexp(input, dim, keepdim=False):
 
 def _scan(name, op):
     def function(input, dim, *, dtype=None):
-        x = _integers_to_int64(tensor_of(input, name), dtype)
+        x = tensor_of(input, name)
         axis = wrap_dim(dim, x.ndim, name)
-        return op(x, axis) if x.ndim else ops.positive(x)
+        return _summed(x.reshape(1), dtype, op, 0).reshape(()) if not x.ndim else _summed(x, dtype, op, axis)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"Running {'sum' if name == 'cumsum' else 'product'} along `dim`."
@@ -200,7 +212,7 @@ cumsum, cumprod = _scan("cumsum", ops.cumsum), _scan("cumprod", ops.cumprod)
 
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     """The vector p-norm (sum |x|^p)^(1/p) over `dim` (all by default); "fro" is p = 2. The gradient at 0 is 0."""
-    x = _floating(input, dtype, "norm")
+    x = floating(input, dtype, "norm")
     if p == "nuc":
         from .linalg_norms import matrix_norm
 

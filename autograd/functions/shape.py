@@ -1,11 +1,14 @@
 """Shape functions under PyTorch's names."""
 
 import math
+import operator
 
 from chainrule.autograd import late, ops
-from chainrule.autograd.ops import shape as shape_ops
+from chainrule.backends import dtypes
 
 from .common import sizes, tensor_of, wrap_dim, wrap_dims
+
+_INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 
 
 def _resolved(shape, count, name, old):
@@ -24,23 +27,40 @@ def _resolved(shape, count, name, old):
     return tuple(shape)
 
 
-def reshape(input, *shape):
+def given_sizes(args, named):
+    """Lengths or dims given one by one, as one sequence or by their name."""
+    return args if named is None else (named,)
+
+
+def reshape(input, *args, shape=None):
     """The same elements under another shape; a view where the memory allows it. One length may be -1."""
-    x = tensor_of(input, "reshape")
-    return ops.reshape(x, _resolved(sizes(shape, "reshape"), x._array.size, "reshape", x.shape))
+    x, shape = tensor_of(input, "reshape"), sizes(given_sizes(args, shape), "reshape")
+    return ops.reshape(x, _resolved(shape, x._array.size, "reshape", x.shape))
 
 
-def view(input, *shape):
-    """The same memory under another shape (or, given a dtype, read as other elements of the same size)."""
-    x = tensor_of(input, "view")
-    if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list)):
-        return late.Tensor._wrap(x._array.view(shape[0].dtype))
-    out = ops.reshape(x, _resolved(sizes(shape, "view"), x._array.size, "view", x.shape))
+def view(input, *args, size=None, dtype=None):
+    """The same memory under another shape, or, given a dtype, read as elements of that (outside the graph)."""
+    x, given = tensor_of(input, "view"), given_sizes(args, size)
+    if dtype is None and len(given) == 1 and isinstance(given[0], dtypes.dtype):
+        dtype = given[0]
+    if dtype is not None:
+        return _viewed_as(x, dtype)
+    out = ops.reshape(x, _resolved(sizes(given, "view"), x._array.size, "view", x.shape))
     if x._array.size and not out._is_view():
         raise RuntimeError(
             f"view: size {tuple(out.shape)} does not fit the strides of the input of shape {tuple(x.shape)}; use .reshape(...), which copies"
         )
     return out
+
+
+def _viewed_as(x, dtype):
+    """The memory of x read as elements of `dtype`, whose size changes the length of the last dimension."""
+    try:
+        return late.Tensor._wrap(x._array.view(dtypes.as_numpy(dtype)))
+    except (ValueError, TypeError) as error:
+        raise RuntimeError(
+            f"view: a tensor of {x.dtype} and shape {tuple(x.shape)} cannot be read as {dtype} ({error}); use .to(dtype) to convert"
+        ) from None
 
 
 def view_as(input, other):
@@ -76,10 +96,10 @@ def ravel(input):
     return reshape(input, (-1,) if input._array.size else (0,))
 
 
-def permute(input, *dims):
+def permute(input, *args, dims=None):
     """The dimensions reordered: dimension i of the result is dimension dims[i] of the input. A view."""
     x = tensor_of(input, "permute")
-    dims = sizes(dims, "permute")
+    dims = sizes(given_sizes(args, dims), "permute")
     if len(dims) != x.ndim:
         raise RuntimeError(f"permute: got {len(dims)} dims {dims} for an input of {x.ndim} dimensions")
     return ops.transpose(x, wrap_dims(dims, x.ndim, "permute") or ())
@@ -103,8 +123,12 @@ def t(input):
 
 
 def movedim(input, source, destination):
-    """Dimensions moved to new places, the others keeping their order."""
-    return ops.moveaxis(input, source, destination)
+    """Dimensions moved to new places, the others keeping their order. A view."""
+    x = tensor_of(input, "movedim")
+    source, destination = wrap_dims(source, x.ndim, "movedim"), wrap_dims(destination, x.ndim, "movedim")
+    if len(source or ()) != len(destination or ()):
+        raise RuntimeError(f"movedim: {source} and {destination} must name as many dimensions")
+    return ops.moveaxis(x, source, destination) if source and x.ndim else permute(x, tuple(range(x.ndim)))
 
 
 def squeeze(input, dim=None):
@@ -121,10 +145,10 @@ def unsqueeze(input, dim):
     return ops.expand_dims(tensor_of(input, "unsqueeze"), wrap_dim(dim, input.ndim + 1, "unsqueeze"))
 
 
-def expand(input, *size):
+def expand(input, *args, size=None, implicit=False):
     """Dimensions of length 1 repeated, without copying, to `size`; -1 keeps a length."""
     x = tensor_of(input, "expand")
-    size = sizes(size, "expand")
+    size = sizes(given_sizes(args, size), "expand")
     extra = len(size) - x.ndim
     wanted = tuple(
         x.shape[i - extra] if length == -1 and i >= extra else length for i, length in enumerate(size)
@@ -150,48 +174,28 @@ def broadcast_to(input, size):
 
 
 def broadcast_shapes(*shapes):
-    """The shape to which all `shapes` broadcast."""
+    """The shape to which all `shapes` broadcast; an int is the shape of a vector."""
     from chainrule.autograd.tensor import Size
 
+    shapes = [sizes((one,), "broadcast_shapes") for one in shapes]
     length = max((len(shape) for shape in shapes), default=0)
     result = [1] * length
     for shape in shapes:
         for i, n in enumerate(shape, start=length - len(shape)):
+            if n < 0:
+                raise RuntimeError(f"broadcast_shapes: negative length in shape {shape}")
             if n != 1 and result[i] not in (1, n):
-                raise RuntimeError(
-                    f"broadcast_shapes: shapes {[tuple(one) for one in shapes]} cannot be broadcast together"
-                )
+                raise RuntimeError(f"broadcast_shapes: shapes {shapes} cannot be broadcast together")
             result[i] = n if n != 1 else result[i]
     return Size(result)
 
 
 def broadcast_tensors(*tensors):
     """The Tensors expanded to their common shape."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tensors[0]
     shape = broadcast_shapes(*(one.shape for one in tensors))
     return tuple(expand(one, shape) for one in tensors)
-
-
-def repeat(input, *repeats):
-    """The whole tensor repeated, `repeats[i]` times along dimension i."""
-    counts = sizes(repeats, "repeat")
-    if len(counts) < input.ndim:
-        raise RuntimeError(
-            f"repeat: {len(counts)} repeats for an input of {input.ndim} dimensions; give one for each"
-        )
-    return shape_ops.tile(input, reps=counts)
-
-
-def tile(input, dims):
-    """`repeat`; missing leading counts are 1."""
-    return shape_ops.tile(input, reps=tuple(dims))
-
-
-def repeat_interleave(input, repeats, dim=None):
-    """Each element repeated along `dim` (of the flattened input by default); one count, or one for each element."""
-    x = input if dim is not None else reshape(input, (-1,))
-    axis = wrap_dim(0 if dim is None else dim, x.ndim, "repeat_interleave")
-    counts = repeats.tolist() if isinstance(repeats, late.Tensor) else repeats
-    return shape_ops.repeat(x, repeats=counts if isinstance(counts, int) else tuple(counts), axis=axis)
 
 
 def _same_rest(tensors, axis, name):
@@ -237,19 +241,37 @@ def vstack(tensors):
     return cat([atleast_2d(one) for one in tensors], 0)
 
 
-def atleast_1d(input):
+def _of_each(function, tensors):
+    """`function` of each of several tensors, given one by one or as one sequence."""
+    given = tensors[0] if len(tensors) == 1 else tensors
+    return tuple(function(one) for one in given)
+
+
+def atleast_1d(*tensors):
     """A 0-d tensor as a 1-d one; others as they are."""
-    return reshape(input, (1,)) if input.ndim == 0 else input
+    if len(tensors) != 1 or isinstance(tensors[0], (list, tuple)):
+        return _of_each(atleast_1d, tensors)
+    x = tensor_of(tensors[0], "atleast_1d")
+    return x if x.ndim else reshape(x, (1,))
 
 
-def atleast_2d(input):
+def atleast_2d(*tensors):
     """A 0-d or 1-d tensor as a matrix of one row; others as they are."""
-    return reshape(input, (1, -1)) if input.ndim < 2 else input
+    if len(tensors) != 1 or isinstance(tensors[0], (list, tuple)):
+        return _of_each(atleast_2d, tensors)
+    x = tensor_of(tensors[0], "atleast_2d")
+    return x if x.ndim >= 2 else reshape(x, (1, x.numel()))
 
 
 def narrow(input, dim, start, length):
     """`length` slices along `dim` from `start` on. A view."""
-    axis = wrap_dim(dim, input.ndim, "narrow")
+    if input.ndim == 0:
+        raise RuntimeError("narrow: a 0-d tensor has no dimension to narrow")
+    if isinstance(start, late.Tensor) and (start.ndim or start.dtype.name not in _INTEGERS):
+        raise RuntimeError(
+            f"narrow: start must be an int or a 0-d integer tensor, got {start.dtype} of shape {tuple(start.shape)}"
+        )
+    axis, start = wrap_dim(dim, input.ndim, "narrow"), operator.index(start)
     start = start + input.shape[axis] if start < 0 else start
     if length < 0 or not 0 <= start <= input.shape[axis] - length:
         raise RuntimeError(
@@ -298,28 +320,41 @@ def chunk(input, chunks, dim=0):
     return split(input, max(-(-length // chunks), 1), dim)
 
 
-def flip(input, *dims):
+def flip(input, *args, dims=None):
     """The order of the elements along `dims` reversed."""
-    dims = wrap_dims(sizes(dims, "flip"), input.ndim, "flip")
+    dims = wrap_dims(sizes(given_sizes(args, dims), "flip"), input.ndim, "flip") if input.ndim else ()
     return ops.flip(input, dims) if dims else ops.copy(input)
 
 
 def roll(input, shifts, dims=None):
     """Elements shifted along `dims` (of the flattened input by default), coming back at the other end."""
-    dims = wrap_dims(dims, input.ndim, "roll")
-    if dims is not None and len(dims) == 1:
-        dims, shifts = dims[0], shifts if isinstance(shifts, int) else shifts[0]
-    return ops.roll(input, shifts if isinstance(shifts, int) else tuple(shifts), dims)
+    shifts = sizes((shifts,), "roll")
+    given = None if dims is None else sizes((dims,), "roll")
+    if given and not input.ndim:
+        raise IndexError(f"roll: a 0-d tensor has no dims to roll along, got {given}")
+    # A dim may be named twice: its shifts add up.
+    dims = tuple(wrap_dim(one, input.ndim, "roll") for one in given or ())
+    if len(shifts) != (len(dims) or 1):
+        raise RuntimeError(f"roll: {len(shifts)} shifts {shifts} for dims {given}; give one for each")
+    if not dims:
+        return ops.roll(input, shifts[0], None)
+    return ops.roll(input, shifts[0], dims[0]) if len(dims) == 1 else ops.roll(input, shifts, dims)
+
+
+def _matrices(input, name):
+    if tensor_of(input, name).ndim < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    return input
 
 
 def tril(input, diagonal=0):
     """The lower triangle of the last two dimensions, up to the given diagonal; 0 elsewhere."""
-    return ops.tril(input, diagonal)
+    return ops.tril(_matrices(input, "tril"), diagonal)
 
 
 def triu(input, diagonal=0):
     """The upper triangle of the last two dimensions, from the given diagonal on; 0 elsewhere."""
-    return ops.triu(input, diagonal)
+    return ops.triu(_matrices(input, "triu"), diagonal)
 
 
 def diagonal(input, offset=0, dim1=0, dim2=1):
@@ -345,11 +380,27 @@ def diag(input, diagonal=0):
     return diag_embed(input, diagonal) if input.ndim == 1 else ops.copy(ops.diagonal(input, diagonal, 0, 1))
 
 
-def contiguous(input):
-    """The tensor itself if its elements lie in row-major order without gaps, else a copy that does."""
-    return input if input._array.flags.c_contiguous else ops.copy(input)
+def physical_order(memory_format):
+    """Which dimension varies slowest in memory, and so on, in a channels_last format; None for row-major order."""
+    ndim = {"channels_last": 4, "channels_last_3d": 5}.get(getattr(memory_format, "name", None))
+    return None if ndim is None else (0, *range(2, ndim), 1)
 
 
-def clone(input):
+def contiguous(input, memory_format=None):
+    """The tensor itself if its elements lie in row-major order (or that of `memory_format`) without gaps, else a copy that does."""
+    if input.is_contiguous(memory_format):
+        return input
+    order = physical_order(memory_format)
+    if order is None:
+        return ops.copy(input)
+    if len(order) != input.ndim:
+        raise RuntimeError(
+            f"contiguous: {memory_format.name} is for {len(order)} dimensions, the input has shape {tuple(input.shape)}"
+        )
+    back = tuple(order.index(dim) for dim in range(input.ndim))
+    return ops.transpose(ops.copy(ops.transpose(input, order)), back)
+
+
+def clone(input, *, memory_format=None):
     """A copy in memory of its own; gradients pass through."""
     return ops.copy(input)

@@ -5,7 +5,8 @@ import itertools
 from chainrule.autograd import ops
 from chainrule.backends import dtypes
 
-from .common import tensor_of
+from . import reduction
+from .common import holds, tensor_of
 from .linalg import adjoint
 from .product import matmul
 
@@ -49,7 +50,7 @@ def _weights(count, correction, fweights, aweights):
             raise RuntimeError(
                 f"cov: {name} must be {'integers' if name == 'fweights' else 'floats'}, got {one.dtype}"
             )
-        if bool((one < 0).any()):
+        if holds((one < 0).any()):
             raise RuntimeError(f"cov: {name} must not be negative")
     if fweights is None and aweights is None:
         return None, count, max(count - correction, 0)
@@ -83,7 +84,7 @@ def cartesian_prod(*tensors):
         if one.ndim != 1:
             raise RuntimeError(f"cartesian_prod: expected vectors, got shape {tuple(one.shape)}")
     if len(vectors) == 1:
-        return ops.positive(vectors[0])
+        return vectors[0].reshape(-1)
     lengths = tuple(one.shape[0] for one in vectors)
     columns = []
     for i, one in enumerate(vectors):
@@ -104,3 +105,24 @@ def combinations(input, r=2, with_replacement=False):
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = list(choose(range(x.shape[0]), r))
     return x[x.new_tensor(places, dtype=dtypes.int64)] if places else x[:0].reshape(0, r)
+
+
+def _without_nan(input, dtype, name):
+    """`input` with 0 for NaN, and where it is not NaN."""
+    x = tensor_of(input, name)
+    x = x if dtype is None else x.to(dtype)
+    present = ops.logical_not(ops.isnan(x))
+    return ops.where(present, x, ops.zeros_like(x)), present
+
+
+def nansum(input, dim=None, keepdim=False, *, dtype=None):
+    """Sum over `dim` (all by default) of what is not NaN; a NaN gets the gradient 0."""
+    if tensor_of(input, "nansum").dtype.is_complex:
+        raise RuntimeError(f"nansum: expected a real tensor, got {input.dtype}; take .real and .imag")
+    return reduction.sum(_without_nan(input, dtype, "nansum")[0], dim, keepdim)
+
+
+def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+    """Mean over `dim` (all by default) of what is not NaN; NaN where there is nothing. A NaN gets the gradient 0."""
+    x, present = _without_nan(reduction.floating(input, dtype, "nanmean"), None, "nanmean")
+    return reduction.sum(x, dim, keepdim) / reduction.sum(present, dim, keepdim)

@@ -9,7 +9,7 @@ from chainrule.autograd.ops.indexing import index_add
 
 from . import creation
 from . import fft as transforms
-from .common import tensor_of
+from .common import holds, tensor_of
 
 
 def _window(window, win_length, n_fft, like, name):
@@ -124,7 +124,7 @@ def istft(
     start = n_fft // 2 if center else 0
     end = total - start if length is None else start + length
     signal, weight = signal[..., start:end], weight[start:end]
-    if bool((abs(weight) < 1e-11).any()):
+    if holds((abs(weight) < 1e-11).any()):
         raise RuntimeError(
             "istft: the windows of the frames add up to 0 on some sample; use a longer window or a smaller hop_length"
         )

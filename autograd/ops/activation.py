@@ -18,13 +18,13 @@ from .selection import masked, select
 _FAR = 1e3
 
 
-@op(x=lambda xp, g, y: masked(g, y > 0))
+@op(x=lambda xp, g, y: masked(g, y > 0), tangent="elementwise")
 def relu(xp, x):
     """max(x, 0); the derivative at 0 is 0."""
     return xp.maximum(x, 0)
 
 
-@op(x=lambda xp, g, x, slope: select(x > 0, g, g * slope), cast="float")
+@op(x=lambda xp, g, x, slope: select(x > 0, g, g * slope), cast="float", tangent="elementwise")
 @in_float32
 def leaky_relu(xp, x, *, slope=0.01):
     """x where positive, else slope * x; the derivative at 0 is `slope`."""
@@ -37,6 +37,7 @@ def leaky_relu(xp, x, *, slope=0.01):
     x=lambda xp, g, x, weight: select(x > 0, g, g * weight),
     weight=lambda xp, g, x: masked(g * x, x <= 0),
     cast="float",
+    tangent="elementwise",
 )
 @in_float32
 def prelu(xp, x, weight):
@@ -51,7 +52,7 @@ def _elu_rule(xp, g, x, alpha, scale, input_scale):
     return select(x > 0, g * scale, g * slope)
 
 
-@op(x=_elu_rule, cast="float")
+@op(x=_elu_rule, cast="float", tangent="elementwise")
 @elementwise
 def elu(xp, x, *, alpha=1.0, scale=1.0, input_scale=1.0):
     """scale * x where positive, else scale * alpha * (exp(input_scale * x) - 1): ELU, CELU and SELU in one.
@@ -64,7 +65,7 @@ def elu(xp, x, *, alpha=1.0, scale=1.0, input_scale=1.0):
     return y
 
 
-@op(x=lambda xp, g, y: g * (y * (1 - y)), cast="float")
+@op(x=lambda xp, g, y: g * (y * (1 - y)), cast="float", tangent="elementwise")
 @elementwise
 def sigmoid(xp, x):
     """1 / (1 + exp(-x))."""
@@ -74,7 +75,7 @@ def sigmoid(xp, x):
     return 1 / y
 
 
-@op(x=lambda xp, g, x: g * sigmoid(-x), cast="float")
+@op(x=lambda xp, g, x: g * sigmoid(-x), cast="float", tangent="elementwise")
 @elementwise
 def logsigmoid(xp, x):
     """log(sigmoid(x)), without cancellation or overflow."""
@@ -86,7 +87,7 @@ def _softplus_rule(xp, g, x, beta, threshold):
     return select(z > threshold, g, g * sigmoid(z))
 
 
-@op(x=_softplus_rule, cast="float")
+@op(x=_softplus_rule, cast="float", tangent="elementwise")
 @elementwise
 def softplus(xp, x, *, beta=1.0, threshold=20.0):
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
@@ -102,7 +103,7 @@ def _silu_rule(xp, g, x):
     return g * (s * (1 + clip(x, low=-_FAR, high=_FAR) * (1 - s)))
 
 
-@op(x=_silu_rule, cast="float")
+@op(x=_silu_rule, cast="float", tangent="elementwise")
 @elementwise
 def silu(xp, x):
     """x * sigmoid(x). Hendrycks and Gimpel 2016; Ramachandran et al. 2017 (swish)."""
@@ -118,7 +119,7 @@ def _mish_rule(xp, g, x):
     return g * (n + c * 4 * e * (1 + e) / (n + 2)) / (n + 2)
 
 
-@op(x=_mish_rule, cast="float")
+@op(x=_mish_rule, cast="float", tangent="elementwise")
 @elementwise
 def mish(xp, x):
     """x * tanh(softplus(x)). Misra 2019."""
@@ -135,7 +136,7 @@ def _gelu_rule(xp, g, x):
     return g * (ndtr(x) + c * xp.exp(-0.5 * (c * c)) * (1 / math.sqrt(2 * math.pi)))
 
 
-@op(x=_gelu_rule, cast="float")
+@op(x=_gelu_rule, cast="float", tangent="elementwise")
 @elementwise
 def gelu(xp, x):
     """x * P(Z <= x) for a standard normal Z. Hendrycks and Gimpel 2016."""
@@ -155,7 +156,7 @@ def _gelu_tanh_rule(xp, g, x):
     return g * (s + s * (1 - s) * c * _GELU_TANH * (1 + 3 * _GELU_CUBE * square))
 
 
-@op(x=_gelu_tanh_rule, cast="float")
+@op(x=_gelu_tanh_rule, cast="float", tangent="elementwise")
 @elementwise
 def gelu_tanh(xp, x):
     """GELU's approximation x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
@@ -170,14 +171,18 @@ def gelu_tanh(xp, x):
     return y
 
 
-@op(x=lambda xp, g, x, low, high: masked(g, xp.logical_and(x > low, x < high)), cast="float")
+@op(
+    x=lambda xp, g, x, low, high: masked(g, xp.logical_and(x > low, x < high)),
+    cast="float",
+    tangent="elementwise",
+)
 @in_float32
 def hardtanh(xp, x, *, low=-1.0, high=1.0):
     """x kept within [low, high]; the derivative at both bounds is 0."""
     return xp.clip(x, low, high)
 
 
-@op(x=lambda xp, g, x: masked(g / 6, xp.logical_and(x > -3, x < 3)), cast="float")
+@op(x=lambda xp, g, x: masked(g / 6, xp.logical_and(x > -3, x < 3)), cast="float", tangent="elementwise")
 @in_float32
 def hardsigmoid(xp, x):
     """x / 6 + 1 / 2 kept within [0, 1]; the derivative at both bounds is 0."""
@@ -192,7 +197,7 @@ def _hardswish_rule(xp, g, x):
     return select(x >= 3, g, masked(g * slope, x > -3))
 
 
-@op(x=_hardswish_rule, cast="float")
+@op(x=_hardswish_rule, cast="float", tangent="elementwise")
 @in_float32
 def hardswish(xp, x):
     """x * hardsigmoid(x); the derivative is 0 at -3 and 1 at 3. Howard et al. 2019, "Searching for MobileNetV3"."""
@@ -203,7 +208,7 @@ def hardswish(xp, x):
     return y
 
 
-@op(x=lambda xp, g, x: g / xp.square(1 + xp.absolute(x)), cast="float")
+@op(x=lambda xp, g, x: g / xp.square(1 + xp.absolute(x)), cast="float", tangent="elementwise")
 @in_float32
 def softsign(xp, x):
     """x / (1 + |x|)."""
@@ -213,27 +218,27 @@ def softsign(xp, x):
     return c / y
 
 
-@op(x=lambda xp, g, x: g * xp.square(xp.tanh(x)), cast="float")
+@op(x=lambda xp, g, x: g * xp.square(xp.tanh(x)), cast="float", tangent="elementwise")
 @in_float32
 def tanhshrink(xp, x):
     """x - tanh(x)."""
     return x - xp.tanh(x)
 
 
-@op(x=lambda xp, g, y: masked(g, y != 0), cast="float")
+@op(x=lambda xp, g, y: masked(g, y != 0), cast="float", tangent="elementwise")
 @in_float32
 def softshrink(xp, x, *, lambd=0.5):
     """x moved towards 0 by `lambd`, and 0 within [-lambd, lambd]."""
     return x - xp.clip(x, -lambd, lambd)
 
 
-@op(x=lambda xp, g, x, lambd: masked(g, xp.absolute(x) > lambd), cast="float")
+@op(x=lambda xp, g, x, lambd: masked(g, xp.absolute(x) > lambd), cast="float", tangent="elementwise")
 def hardshrink(xp, x, *, lambd=0.5):
     """x, and 0 within [-lambd, lambd]."""
     return masked(x, xp.logical_not(xp.absolute(x) <= lambd))
 
 
-@op(x=lambda xp, g, x, threshold: masked(g, x > threshold))
+@op(x=lambda xp, g, x, threshold: masked(g, x > threshold), tangent="elementwise")
 def threshold(xp, x, *, threshold, value):
     """x where it exceeds `threshold`, else `value`."""
     return xp.where(x <= threshold, xp.asarray(value, dtype=x.dtype), x)

@@ -20,7 +20,7 @@ def in_float32(forward):
 
     @functools.wraps(forward)
     def widened(xp, x, *others, **static):
-        if x.dtype.itemsize != 2:
+        if x.dtype.itemsize != 2 or x.dtype.kind == "i":
             return forward(xp, x, *others, **static)
         return forward(xp, wide(x), *[wide(one) for one in others], **static).astype(x.dtype)
 
@@ -28,8 +28,9 @@ def in_float32(forward):
 
 
 def wide(x):
-    """x, in float32 if it is a 16-bit array; numbers and None pass."""
-    return x.astype("float32") if getattr(getattr(x, "dtype", None), "itemsize", 0) == 2 else x
+    """x, in float32 if it is an array of 16-bit floats; all else passes."""
+    dtype = getattr(x, "dtype", None)
+    return x.astype("float32") if dtype is not None and dtype.itemsize == 2 and dtype.kind != "i" else x
 
 
 def elementwise(forward):

@@ -25,6 +25,7 @@ from .windows import pieces, scratch_bytes, taps, widened
         x, g, stride=stride, padding=padding, dilation=dilation, groups=groups, size=w_shape[2:]
     ),
     cast="same",
+    tangent="linear",
 )
 def conv(xp, x, w, *, stride, padding, dilation, groups, size):
     """Cross-correlation. (N, C, *in), (O, C / groups, *kernel) -> (N, O, *size).
@@ -61,6 +62,7 @@ def conv(xp, x, w, *, stride, padding, dilation, groups, size):
         g, v, stride=stride, padding=padding, dilation=dilation, groups=groups, size=w_shape[2:]
     ),
     cast="same",
+    tangent="linear",
 )
 def conv_input(xp, v, w, *, stride, padding, dilation, groups, size):
     """The transpose of x -> conv(x, w): transposed convolution. (N, O, *out), (O, C / groups, *kernel) -> (N, C, *size)."""
@@ -98,6 +100,7 @@ def _transposed(xp, w, groups):
         x, g, stride=stride, padding=padding, dilation=dilation, groups=groups, size=v_shape[2:]
     ),
     cast="same",
+    tangent="linear",
 )
 def conv_weight(xp, x, v, *, stride, padding, dilation, groups, size):
     """The transpose of w -> conv(x, w). (N, C, *in), (N, O, *out) -> (O, C / groups, *size)."""

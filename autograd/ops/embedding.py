@@ -7,7 +7,8 @@ from chainrule.backends import add_at
 @op(
     weight=lambda xp, g, weight_shape, index, factor: embedding_weight(
         g, index=index, rows=weight_shape[0], factor=factor
-    )
+    ),
+    tangent="linear",
 )
 def embedding(xp, weight, *, index, factor=None):
     """weight[index]. (rows, D), integers (*) -> (*, D).
@@ -22,7 +23,7 @@ def _weight_rule(xp, g, index, factor):
     return read if factor is None else read * factor
 
 
-@op(g=_weight_rule)
+@op(g=_weight_rule, tangent="linear")
 def embedding_weight(xp, g, *, index, rows, factor=None):
     """Zeros (rows, D) with every row of g, (*, D), added to the row its index names: the transpose of `embedding`."""
     out = xp.zeros((rows, g.shape[-1]), dtype=g.dtype)

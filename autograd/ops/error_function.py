@@ -40,6 +40,9 @@ _T = {
     ),
 }  # fmt: skip
 
+# How many terms the continued fraction of `erfcx_integral` takes at 2, where it is slowest.
+_TERMS = 40
+
 # Bytes of a float -> an argument from which on erfc is 0.
 _END = {8: 28.0, 4: 11.0}
 
@@ -80,36 +83,90 @@ def _tail(xp, a):
     return 1 / y
 
 
-@op(x=lambda xp, g, x: g * (2 / math.sqrt(math.pi) * xp.exp(-x * x)), cast="float")
+@op(
+    input=lambda xp, g, input: g * (2 / math.sqrt(math.pi) * xp.exp(-input * input)),
+    cast="float",
+    tangent="elementwise",
+)
 @elementwise
-def erf(xp, x):
+def erf(xp, input):
     """The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x. (*) -> (*)."""
-    a = xp.absolute(x)
-    near = xp.clip(x, -1, 1)
+    a = xp.absolute(input)
+    near = xp.clip(input, -1, 1)
     near = near + near * _quotient(_T, near * near)
-    far = xp.minimum(a, _END[x.dtype.itemsize])
+    far = xp.minimum(a, _END[input.dtype.itemsize])
     far = 1 - _bell(xp, far, 1) * _tail(xp, far)
-    return select(a <= 0.75, near, xp.copysign(far, x))
+    return select(a <= 0.75, near, xp.copysign(far, input))
 
 
-@op(x=lambda xp, g, x: g * (-2 / math.sqrt(math.pi) * xp.exp(-x * x)), cast="float")
+@op(
+    input=lambda xp, g, input: g * (-2 / math.sqrt(math.pi) * xp.exp(-input * input)),
+    cast="float",
+    tangent="elementwise",
+)
 @elementwise
-def erfc(xp, x):
+def erfc(xp, input):
     """1 - erf(x), without cancellation for large x. (*) -> (*)."""
-    a = xp.minimum(xp.absolute(x), _END[x.dtype.itemsize])
+    a = xp.minimum(xp.absolute(input), _END[input.dtype.itemsize])
     y = _bell(xp, a, 1)
     y *= _tail(xp, a)
-    y = xp.copysign(y, x)
-    y += 1 - xp.copysign(1.0, x)
+    y = xp.copysign(y, input)
+    y += 1 - xp.copysign(1.0, input)
     return y
 
 
-@op(x=lambda xp, g, x: g * (1 / math.sqrt(2 * math.pi) * xp.exp(-0.5 * (x * x))), cast="float")
+@op(
+    input=lambda xp, g, input: g * (1 / math.sqrt(2 * math.pi) * xp.exp(-0.5 * (input * input))),
+    cast="float",
+    tangent="elementwise",
+)
 @elementwise
-def ndtr(xp, x):
+def ndtr(xp, input):
     """The distribution function of the standard normal law, erfc(-x / sqrt(2)) / 2. (*) -> (*)."""
-    a = xp.minimum(xp.absolute(x), math.sqrt(2) * _END[x.dtype.itemsize])
+    a = xp.minimum(xp.absolute(input), math.sqrt(2) * _END[input.dtype.itemsize])
     y = _bell(xp, a, 0.5)
     y *= _tail(xp, a * math.sqrt(0.5))
-    half = xp.copysign(0.5, x)
+    half = xp.copysign(0.5, input)
     return half + 0.5 - half * y
+
+
+@op(input=lambda xp, g, input: g * (-2 * erfcx_integral(input, n=1)), cast="float", tangent="elementwise")
+@elementwise
+def erfcx(xp, input):
+    """exp(x^2) erfc(x), which neither underflows nor, for x > 0, overflows. (*) -> (*)."""
+    a = xp.absolute(input)
+    end = _END[input.dtype.itemsize]
+    near = _tail(xp, xp.minimum(a, end))
+    # Beyond, the asymptotic series, in which 1 / (2 a^2) is small.
+    small = 0.5 / xp.square(xp.maximum(a, end))
+    far = 1 / (math.sqrt(math.pi) * xp.maximum(a, end))
+    series = 1.0
+    for odd in (11, 9, 7, 5, 3, 1):
+        series = 1 - odd * small * series
+    y = select(a < end, near, far * series)
+    return select(input < 0, 2 * xp.exp(input * input) - y, y)
+
+
+@op(
+    input=lambda xp, g, input, n: g * (-2 * (n + 1) * erfcx_integral(input, n=n + 1)),
+    cast="float",
+    tangent="elementwise",
+)
+@elementwise
+def erfcx_integral(xp, input, *, n):
+    """exp(x^2) times the n-th repeated integral of erfc from x to infinity, n >= 1: E_n' = -2 (n+1) E_{n+1}. (*) -> (*).
+
+    From 2 (k+1) E_{k+1} = E_{k-1} - 2x E_k upwards (DLMF 7.18) where x is small; elsewhere that cancels, and the ratios
+    E_k / E_{k-1} come downwards, as a continued fraction.
+    """
+    before, upward = 2 / math.sqrt(math.pi), erfcx(input)
+    for k in range(n):
+        before, upward = upward, (before - 2 * input * upward) / (2 * (k + 1))
+    x = xp.maximum(input, 2)
+    last = n + _TERMS
+    ratio = 1 / (x + xp.sqrt(x * x + 2 * last))  # what it would be if it no longer changed
+    downward = 2 / math.sqrt(math.pi)
+    for k in range(last - 1, -1, -1):
+        ratio = 0.5 / (x + (k + 1) * ratio)
+        downward = downward * ratio if k <= n else downward
+    return select(input < 2, upward, downward)

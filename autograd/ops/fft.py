@@ -16,13 +16,13 @@ from .shape import astype
 _OTHER = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
-@op(x=lambda xp, g, axes, norm: fftn(g, axes=axes, norm=norm))
+@op(x=lambda xp, g, axes, norm: fftn(g, axes=axes, norm=norm), tangent="linear")
 def fftn(xp, x, *, axes, norm="backward"):
     """y_k = sum_j x_j e^(-2 pi i j k / n) along each of the axes, of real or complex x; y is complex."""
     return xp.fft.fftn(x, axes=axes, norm=norm)
 
 
-@op(x=lambda xp, g, axes, norm: ifftn(g, axes=axes, norm=norm))
+@op(x=lambda xp, g, axes, norm: ifftn(g, axes=axes, norm=norm), tangent="linear")
 def ifftn(xp, x, *, axes, norm="backward"):
     """x_j = 1/n sum_k y_k e^(2 pi i j k / n) along each of the axes: the inverse of `fftn`."""
     return xp.fft.ifftn(x, axes=axes, norm=norm)
@@ -39,7 +39,8 @@ def _pairs(xp, g, n, axis, ends, between):
 @op(
     x=lambda xp, g, x_shape, axis, norm: irfft(
         xp.conj(_pairs(xp, g, x_shape[axis], axis, 1.0, 0.5)), n=x_shape[axis], axis=axis, norm=_OTHER[norm]
-    )
+    ),
+    tangent="linear",
 )
 def rfft(xp, x, *, axis, norm="backward"):
     """The first n // 2 + 1 frequencies of the transform of a real x of length n; the others are their conjugates."""
@@ -49,7 +50,8 @@ def rfft(xp, x, *, axis, norm="backward"):
 @op(
     x=lambda xp, g, n, axis, norm: _pairs(
         xp, xp.conj(rfft(g, axis=axis, norm=_OTHER[norm])), n, axis, 1.0, 2.0
-    )
+    ),
+    tangent="linear",
 )
 def irfft(xp, x, *, n, axis, norm="backward"):
     """The real signal of length n whose transform begins with the n // 2 + 1 frequencies in x: the inverse of `rfft`.

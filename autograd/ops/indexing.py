@@ -16,6 +16,7 @@ def _add_region(buffer, g, index):
     x=lambda xp, g, x_shape, index: put_region(g, index=index, shape=x_shape),
     view=True,
     accumulate=_add_region,
+    tangent="linear",
 )
 def getitem(xp, x, *, index):
     """x[index] for ints, slices, None and Ellipsis: a view."""
@@ -23,7 +24,7 @@ def getitem(xp, x, *, index):
     return x[index] if Ellipsis in index else x[(*index, Ellipsis)]
 
 
-@op(x=lambda xp, g, index: g[index])
+@op(x=lambda xp, g, index: g[index], tangent="linear")
 def put_region(xp, x, *, index, shape):
     """Zeros of `shape` with x at the basic `index`: the transpose of `getitem`."""
     out = xp.zeros(shape, dtype=x.dtype)
@@ -35,13 +36,17 @@ def _add_places(buffer, g, index):
     add_at(buffer, index, g)
 
 
-@op(x=lambda xp, g, x_shape, index: scatter_into(g, index=index, shape=x_shape), accumulate=_add_places)
+@op(
+    x=lambda xp, g, x_shape, index: scatter_into(g, index=index, shape=x_shape),
+    accumulate=_add_places,
+    tangent="linear",
+)
 def take(xp, x, *, index):
     """x[index] with integer or bool arrays in the index: a copy. Repeated places add their gradients."""
     return x[index]
 
 
-@op(x=lambda xp, g, index: take(g, index=index))
+@op(x=lambda xp, g, index: take(g, index=index), tangent="linear")
 def scatter_into(xp, x, *, index, shape):
     """Zeros of `shape` with x added at the advanced `index`: the transpose of `take`."""
     out = xp.zeros(shape, dtype=x.dtype)
@@ -81,7 +86,8 @@ def along(xp, index, axis):
 @op(
     x=lambda xp, g, index, x_shape, axis: scatter_add(
         xp.zeros(x_shape, dtype=g.dtype), g, index=index, axis=axis
-    )
+    ),
+    tangent="linear",
 )
 def take_along_axis(xp, x, *, index, axis):
     """y[i, j] = x[index[i, j], j] for axis 0, and so on: PyTorch's `gather`. index may be shorter than x elsewhere."""

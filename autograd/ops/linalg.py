@@ -86,6 +86,7 @@ def _pade(xp, a):
     a=lambda xp, g, b, axis: cross(b, g, axis=axis),
     b=lambda xp, g, a, axis: cross(g, a, axis=axis),
     cast="promote",
+    tangent="linear",
 )
 def cross(xp, a, b, *, axis=-1):
     """The vector product of vectors of length 3 along `axis`, the other axes broadcast."""

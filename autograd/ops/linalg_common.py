@@ -12,7 +12,7 @@ import functools
 from numpy.linalg import LinAlgError as ArrayLinAlgError
 
 from chainrule.autograd import late
-from chainrule.backends import cpu
+from chainrule.backends import backend_of, cpu, namespaces
 
 
 class LinAlgError(RuntimeError):
@@ -82,15 +82,20 @@ def compute(xp, name, function, arrays, fails, what, good=None, trust_numpy=True
     """
     try:
         y = function(*arrays)
-        if (trust_numpy and xp is cpu.xp) or y.size == 0 or bool((good or xp.isfinite)(y).all()):
+        if (trust_numpy and xp is cpu.xp) or y.size == 0 or bool(_whole((good or xp.isfinite)(y)).all()):
             return y
         failed = False
     except ArrayLinAlgError:
         y, failed = None, True
-    info = fails(xp, arrays[0])
+    info = _whole(fails(xp, arrays[0]))
     if failed or bool((info != 0).any()):
         raise LinAlgError(f"{name}: {describe(info, what)}", info)
     return y
+
+
+def _whole(x):
+    """The array with the axes that `vmap` hides, which count matrices as any others do."""
+    return backend_of(x).stored(x) if x.__class__ in namespaces else x
 
 
 def describe(info, what):

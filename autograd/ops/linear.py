@@ -19,12 +19,24 @@ def _input_rule(xp, g, weight, x_shape):
     return gx if len(x_shape) == 2 else xp.reshape(gx, tuple(x_shape))
 
 
+def _tangent(xp, t, x, weight):
+    """Linear in x with the weight held and in the weight with x held; the bias is added."""
+    tx, tw, tb = t
+    parts = [tb] if tx is None and tw is None else []
+    if tx is not None:
+        parts.append(linear(tx, weight, tb))
+    if tw is not None:
+        parts.append(linear(x, tw, tb if tx is None else None))
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
 @op(
     x=_input_rule,
     weight=lambda xp, g, x: matmul(xp.swapaxes(_rows(xp, g), axis1=0, axis2=1), _rows(xp, x)),
     bias=lambda xp, g, bias_shape: sum_to(xp.sum(_rows(xp, g), axis=0), shape=tuple(bias_shape)),
     cast="same",
     cast_inputs=("x", "weight"),
+    tangent=_tangent,
 )
 @in_float32
 def linear(xp, x, weight, bias):

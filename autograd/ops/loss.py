@@ -15,6 +15,7 @@ from .selection import masked, select
     x=lambda xp, g, x, target: g * (2 * (x - target)),
     target=lambda xp, g, x, target: g * (-2 * (x - target)),
     cast="float",
+    tangent="elementwise",
 )
 @in_float32
 def squared_error(xp, x, target):
@@ -32,6 +33,7 @@ def _huber_slope(xp, g, x, target, delta, scale):
     x=_huber_slope,
     target=lambda xp, g, x, target, delta, scale: -_huber_slope(xp, g, x, target, delta, scale),
     cast="float",
+    tangent="elementwise",
 )
 @in_float32
 def huber(xp, x, target, *, delta=1.0, scale=1.0):
@@ -57,6 +59,7 @@ def _floored_log(xp, x):
     x=lambda xp, g, x, target: g * ((x - target) / xp.maximum(x * (1 - x), 1e-12)),
     target=lambda xp, g, x: g * (_floored_log(xp, 1 - x) - _floored_log(xp, x)),
     cast="float",
+    tangent="elementwise",
 )
 @in_float32
 def binary_cross_entropy(xp, x, target):
@@ -83,6 +86,7 @@ def _logits_target_rule(xp, g, x, pos_weight):
     pos_weight=lambda xp, g, x, target: -g * (target * logsigmoid(x)),
     cast="float",
     cast_inputs=("x", "target"),
+    tangent="elementwise",
 )
 @in_float32
 def binary_cross_entropy_with_logits(xp, x, target, pos_weight):

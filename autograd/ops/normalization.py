@@ -4,6 +4,9 @@ The statistics are outputs. Derivative rules are written in terms of them and no
 derivative of the rules, and thereby every order, comes out right.
 """
 
+import functools
+import operator
+
 from chainrule.autograd.op import op
 
 from .blocks import in_float32, wide
@@ -17,7 +20,7 @@ def _count(shape, axes):
     return count
 
 
-@op(a=lambda xp, g, b: g * b, b=lambda xp, g, a: g * a)
+@op(a=lambda xp, g, b: g * b, b=lambda xp, g, a: g * a, tangent="linear")
 @in_float32
 def inner(xp, a, b, *, axes):
     """Sum of a * b over `axes`, which stay with length 1; a and b of one shape. The product is never written down."""
@@ -34,6 +37,7 @@ def _kept(shape, axes):
     x=lambda xp, g, scale: g * scale,
     shift=lambda xp, g, scale: -g * scale,
     scale=lambda xp, g, x, shift: g * (x - shift),
+    tangent="elementwise",
 )
 def shift_and_scale(xp, x, shift, scale):
     """(x - shift) * scale, all of one dtype; shift and scale broadcast to x."""
@@ -46,6 +50,7 @@ def shift_and_scale(xp, x, shift, scale):
     x=lambda xp, g, weight: g * weight,
     weight=lambda xp, g, x: g * x,
     bias=lambda xp, g: g,
+    tangent="elementwise",
 )
 @in_float32
 def scale_and_shift(xp, x, weight, bias):
@@ -105,7 +110,32 @@ def _standardize_rule(xp, g, needs, x, weight, mean, var, weight_shape, bias_sha
     return gx, gw, gb
 
 
-@op(joint=_standardize_rule, outputs=("y", "mean", "var"), cast="float", cast_inputs=("x",))
+def _standardize_tangent(xp, t, x, weight, mean, var, axes, eps):
+    tx, tweight, tbias = t
+    tmean = tvar = None
+    rstd = 1 / xp.sqrt(var + eps)
+    xhat = shift_and_scale(x, mean, rstd)
+    parts = [] if tweight is None else [xhat * tweight]
+    if tx is not None:
+        count = _count(x.shape, axes)
+        tmean = xp.mean(tx, axis=axes, keepdims=True)
+        moved = tx - tmean
+        share = inner(xhat, moved, axes=axes) / count
+        tvar = share * 2 / rstd
+        moved = (moved - xhat * share) * (rstd if weight is None else rstd * weight)
+        parts.append(moved)
+    if tbias is not None:
+        parts.append(tbias)
+    return functools.reduce(operator.add, parts), tmean, tvar
+
+
+@op(
+    joint=_standardize_rule,
+    outputs=("y", "mean", "var"),
+    cast="float",
+    cast_inputs=("x",),
+    tangent=_standardize_tangent,
+)
 def standardize(xp, x, weight, bias, *, axes, eps):
     """(x - mean) / sqrt(var + eps) * weight + bias, and mean and variance over `axes`, which they keep with length 1.
 

@@ -19,13 +19,19 @@ from .windows import along, pieces, scratch_bytes, taps, widened
 _LONG = 8  # windows longer than this are summed by a reduction, shorter ones faster by adding slices
 
 
+def _max_pool_tangent(xp, t, x, kernel, stride, padding, dilation, size):
+    index = max_pool_index(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, size=size)
+    return pool_gather(t[0], index)
+
+
 @op(
     x=lambda xp, g, x, kernel, stride, padding, dilation, size: unpool(
         g,
         max_pool_index(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, size=size),
         size=tuple(x.shape[2:]),
         distinct=all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True)),
-    )
+    ),
+    tangent=_max_pool_tangent,
 )
 def max_pool(xp, x, *, kernel, stride, padding, dilation, size):
     """The largest element of each window; NaN if there is one in it. (N, C, *in) -> (N, C, *size).
@@ -105,13 +111,16 @@ def _along_axis(values, axis, ndim):
     return values.reshape(-1, *[1] * (ndim - 1 - axis))
 
 
-@op(x=lambda xp, g, index, x_shape, distinct: unpool(g, index, size=x_shape[2:], distinct=distinct))
+@op(
+    x=lambda xp, g, index, x_shape, distinct: unpool(g, index, size=x_shape[2:], distinct=distinct),
+    tangent="linear",
+)
 def pool_gather(xp, x, index, *, distinct=False):
     """x at the positions `index`. (N, C, *in), (N, C, *out) -> (N, C, *out). distinct: no position is named twice."""
     return x.reshape(-1)[_positions(xp, index, x.shape)].reshape(index.shape)
 
 
-@op(x=lambda xp, g, index, distinct: pool_gather(g, index, distinct=distinct))
+@op(x=lambda xp, g, index, distinct: pool_gather(g, index, distinct=distinct), tangent="linear")
 def unpool(xp, x, index, *, size, distinct=False):
     """Zeros of spatial shape `size` with x added at the positions `index`. (N, C, *in), (N, C, *in) -> (N, C, *size).
 
@@ -143,6 +152,7 @@ def _positions(xp, index, shape):
         size=x_shape[2:],
     ),
     cast="float",
+    tangent="linear",
 )
 def avg_pool(xp, x, *, kernel, stride, padding, size, count_padding=True, divisor=None):
     """The mean of each window. (N, C, *in) -> (N, C, *size).
@@ -165,7 +175,8 @@ def avg_pool(xp, x, *, kernel, stride, padding, size, count_padding=True, diviso
         size=v_shape[2:],
         count_padding=count_padding,
         divisor=divisor,
-    )
+    ),
+    tangent="linear",
 )
 def avg_unpool(xp, v, *, kernel, stride, padding, size, count_padding=True, divisor=None):
     """The transpose of `avg_pool`: every element's share given to all places of its window. (N, C, *out) -> (N, C, *size)."""
@@ -196,7 +207,7 @@ def _counts(xp, lengths, windows, count_padding, dtype):
     return counts
 
 
-@op(x=lambda xp, g, x_shape: adaptive_avg_unpool(g, size=x_shape[2:]), cast="float")
+@op(x=lambda xp, g, x_shape: adaptive_avg_unpool(g, size=x_shape[2:]), cast="float", tangent="linear")
 def adaptive_avg_pool(xp, x, *, size):
     """The means of `size` windows that cover x evenly: window i of n is elements floor(i L / n) to ceil((i + 1) L / n) - 1."""
     y = _adaptive_sum(xp, x.astype(widened(xp, x.dtype), copy=False), size)
@@ -204,7 +215,7 @@ def adaptive_avg_pool(xp, x, *, size):
     return y.astype(x.dtype, copy=False)
 
 
-@op(v=lambda xp, g, v_shape: adaptive_avg_pool(g, size=v_shape[2:]))
+@op(v=lambda xp, g, v_shape: adaptive_avg_pool(g, size=v_shape[2:]), tangent="linear")
 def adaptive_avg_unpool(xp, v, *, size):
     """The transpose of `adaptive_avg_pool`."""
     wide = widened(xp, v.dtype)

@@ -9,7 +9,12 @@ def _transposed(xp, x):
     return xp.swapaxes(x, axis1=-1, axis2=-2)
 
 
-@op(a=lambda xp, g, b: matmul(g, _transposed(xp, b)), b=lambda xp, g, a: _matmul_right(xp, g, a), cast="same")
+@op(
+    a=lambda xp, g, b: matmul(g, _transposed(xp, b)),
+    b=lambda xp, g, a: _matmul_right(xp, g, a),
+    cast="same",
+    tangent="linear",
+)
 @in_float32
 def matmul(xp, a, b):
     """Matrix product, both at least 2-d. (..., n, k), (..., k, m) -> (..., n, m), leading axes broadcast."""
@@ -62,7 +67,7 @@ def _onto_diagonal(xp, grad, letters, position, letter):
     return xp.expand_dims(grad, axis=position) * eye
 
 
-@op(joint=_einsum_rule, cast="promote")
+@op(joint=_einsum_rule, cast="promote", tangent="linear")
 def einsum(xp, *xs, equation):
     """Einstein summation; `equation` is explicit and without ellipsis, as the public function makes it."""
     found = xp.einsum(equation, *[wide(x) for x in xs], optimize=len(xs) > 1)

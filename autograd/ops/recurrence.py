@@ -77,7 +77,7 @@ def by_gate(a, hidden):
     return a.reshape(a.shape[0], a.shape[1] // hidden, hidden).swapaxes(0, 1)
 
 
-def _columns(a, count):
+def gate_columns(a, count):
     """Columns (n, G*H) as G blocks (n, H)."""
     width = a.shape[1] // count
     return [a[:, k * width : (k + 1) * width] for k in range(count)]
@@ -95,7 +95,7 @@ def _sources(xp, given, rows, like):
 
 def _slope_gradients(needs, s_a, drivers):
     """For each gate, its columns of s_a times the state it acts on."""
-    columns = _columns(s_a, len(drivers))
+    columns = gate_columns(s_a, len(drivers))
     return tuple(a * u if need else None for need, a, u in zip(needs, columns, drivers, strict=True))
 
 
@@ -136,7 +136,7 @@ def state_recurrence_transpose(xp, v_h, v_a, carry, w, *slopes, sizes):
     u_h, u_a = _sources(xp, v_h, sizes[0] + count, w), xp.empty((count, w.shape[0]), dtype=w.dtype)
     for rows, read, write in reversed(steps(sizes)):
         h, a, before = u_h[write], u_a[rows], u_h[read]
-        for slope, gate in zip(slopes, _columns(a, len(slopes)), strict=True):
+        for slope, gate in zip(slopes, gate_columns(a, len(slopes)), strict=True):
             xp.multiply(slope[rows], h, out=gate)
         if v_a is not None:
             a += v_a[rows]
@@ -157,7 +157,7 @@ def state_recurrence(xp, v_h, v_a, carry, w, *slopes, sizes):
         xp.matmul(before, w_t, out=a)
         if v_a is not None:
             a += v_a[rows]
-        for slope, gate in zip(slopes, _columns(a, len(slopes)), strict=True):
+        for slope, gate in zip(slopes, gate_columns(a, len(slopes)), strict=True):
             h += slope[rows] * gate
         if carry is not None:
             h += carry[rows] * before
@@ -208,7 +208,7 @@ def memory_recurrence_transpose(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, size
     for rows, read, write in reversed(steps(sizes)):
         h, c, a = u_h[write], u_c[write], u_a[rows]
         c += tilt[rows] * h
-        for slope, driver, gate in zip(slopes, (c, c, c, h), _columns(a, len(slopes)), strict=True):
+        for slope, driver, gate in zip(slopes, (c, c, c, h), gate_columns(a, len(slopes)), strict=True):
             xp.multiply(slope[rows], driver, out=gate)
         if v_a is not None:
             a += v_a[rows]
@@ -229,7 +229,7 @@ def memory_recurrence(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
         xp.matmul(s_h[read], w_t, out=a)
         if v_a is not None:
             a += v_a[rows]
-        for slope, state, gate in zip(slopes, (c, c, c, h), _columns(a, len(slopes)), strict=True):
+        for slope, state, gate in zip(slopes, (c, c, c, h), gate_columns(a, len(slopes)), strict=True):
             state += slope[rows] * gate
         c += carry[rows] * s_c[read]
         h += tilt[rows] * c

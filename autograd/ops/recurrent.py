@@ -13,16 +13,20 @@ from chainrule.autograd.op import op
 from chainrule.backends import cpu
 
 from .blocks import PIECE
+from .product import matmul
 from .recurrence import (
     by_gate,
+    gate_columns,
     gate_weights,
+    memory_recurrence,
     memory_recurrence_transpose,
     previous,
+    state_recurrence,
     state_recurrence_transpose,
     steps,
     weight_gradient,
 )
-from .shape import astype
+from .shape import astype, pad
 
 
 def _states(xp, initial, gx):
@@ -55,13 +59,35 @@ def _present(g):
 
 
 def _rnn_rule(xp, g, needs, w_hh, h, sizes, nonlinearity):
-    y = h[sizes[0] :]
-    slope = 1 - y * y if nonlinearity == "tanh" else astype(y > 0, dtype=y.dtype)
+    slope = _rnn_slope(xp, h[sizes[0] :], nonlinearity)
     u_h, u_a = state_recurrence_transpose(g, None, None, w_hh, slope, sizes=sizes)
     return u_a, weight_gradient(xp, u_a, h, sizes) if needs[1] else None, u_h[: sizes[0]]
 
 
-@op(joint=_rnn_rule, outputs=("h",), cast="same")
+def _driven(xp, t_gx, t_w, h, sizes):
+    """What moves the pre-activations from outside the recurrence: the tangents of the input's share and of the weight."""
+    if t_w is None:
+        return t_gx
+    moved = matmul(previous(xp, h, sizes), xp.swapaxes(t_w, axis1=0, axis2=1))
+    return moved if t_gx is None else moved + t_gx
+
+
+def _started(t, h):
+    """The tangent of an initial state as one of all states."""
+    return None if t is None else pad(t, widths=((0, h.shape[0] - t.shape[0]), (0, 0)))
+
+
+def _rnn_slope(xp, y, nonlinearity):
+    return 1 - y * y if nonlinearity == "tanh" else astype(y > 0, dtype=y.dtype)
+
+
+def _rnn_tangent(xp, t, w_hh, h, sizes, nonlinearity):
+    t_gx, t_w, t_h = t
+    driven, slope = _driven(xp, t_gx, t_w, h, sizes), _rnn_slope(xp, h[sizes[0] :], nonlinearity)
+    return state_recurrence(_started(t_h, h), driven, None, w_hh, slope, sizes=sizes)[0]
+
+
+@op(joint=_rnn_rule, outputs=("h",), cast="same", tangent=_rnn_tangent)
 def rnn(xp, gx, w_hh, h0, *, sizes, nonlinearity="tanh"):
     """Simple recurrent layer (Elman 1990, "Finding structure in time"): h[t] = tanh or relu (gx[t] + W_hh h[t-1]).
 
@@ -112,19 +138,33 @@ def lstm_slopes(xp, gates, before, after):
     return tuple(slopes[k] for k in range(5))
 
 
+def _lstm_gate_slopes(gates):
+    """The derivative of each gate by its pre-activation."""
+    return [gates[k] * (1 - gates[k]) if k != 2 else 1 - gates[k] * gates[k] for k in range(4)]
+
+
 def _lstm_rule(xp, g, needs, w_hh, h, c, gates, sizes):
     g_h, g_c, g_gates = g
     first = sizes[0]
     *slopes, tilt = lstm_slopes(gates, previous(xp, c, sizes), c[first:])
     direct = None
     if g_gates is not None:
-        inner = [gates[k] * (1 - gates[k]) if k != 2 else 1 - gates[k] * gates[k] for k in range(4)]
+        inner = _lstm_gate_slopes(gates)
         direct = xp.concatenate([g_gates[k] * inner[k] for k in range(4)], axis=1)
     u_h, u_c, u_a = memory_recurrence_transpose(g_h, g_c, direct, gates[1], tilt, w_hh, *slopes, sizes=sizes)
     return u_a, weight_gradient(xp, u_a, h, sizes) if needs[1] else None, u_h[:first], u_c[:first]
 
 
-@op(joint=_lstm_rule, outputs=("h", "c", "gates"), cast="same")
+def _lstm_tangent(xp, t, w_hh, h, c, gates, sizes):
+    t_gx, t_w, t_h, t_c = t
+    *slopes, tilt = lstm_slopes(gates, previous(xp, c, sizes), c[sizes[0] :])
+    driven, t_h, t_c = _driven(xp, t_gx, t_w, h, sizes), _started(t_h, h), _started(t_c, c)
+    s_h, s_c, s_a = memory_recurrence(t_h, t_c, driven, gates[1], tilt, w_hh, *slopes, sizes=sizes)
+    moved = zip(_lstm_gate_slopes(gates), gate_columns(s_a, 4), strict=True)
+    return s_h, s_c, xp.stack([slope * a for slope, a in moved], axis=0)
+
+
+@op(joint=_lstm_rule, outputs=("h", "c", "gates"), cast="same", tangent=_lstm_tangent)
 def lstm(xp, gx, w_hh, h0, c0, *, sizes):
     """Long short-term memory (Hochreiter & Schmidhuber 1997), with the forget gate of Gers et al. 2000.
 
@@ -198,7 +238,36 @@ def _gru_rule(xp, g, needs, w_hh, h, gates, sizes):
     )
 
 
-@op(joint=_gru_rule, outputs=("h", "gates"), cast="same", cast_inputs=("gx", "w_hh", "h0"))
+def _gru_tangent(xp, t, w_hh, h, gates, sizes):
+    t_gx, t_w, t_h, t_b = t
+    first, (r, z, n, q) = sizes[0], (gates[k] for k in range(4))
+    *slopes, to_n = gru_slopes(gates, previous(xp, h, sizes))
+    t_n, moved = None, _started(t_h, h)
+    if t_gx is not None:
+        # The input's own share of n's pre-activation reaches h past the recurrence.
+        t_r, t_z, t_n = gate_columns(t_gx, 3)
+        direct = pad(to_n * t_n, widths=((first, 0), (0, 0)))
+        moved = direct if moved is None else moved + direct
+        t_gx = xp.concatenate([t_r, t_z, xp.zeros_like(t_n)], axis=1)
+    driven = _driven(xp, t_gx, t_w, h, sizes)
+    if t_b is not None:
+        t_b = xp.broadcast_to(t_b, shape=(n.shape[0], w_hh.shape[0]))
+        driven = t_b if driven is None else driven + t_b
+    s_h, s_a = state_recurrence(moved, driven, z, w_hh, *slopes, sizes=sizes)
+    s_r, s_z, s_q = gate_columns(s_a, 3)
+    s_r, s_z = s_r * (r * (1 - r)), s_z * (z * (1 - z))
+    s_n = s_r * q + r * s_q
+    s_n = (s_n if t_n is None else s_n + t_n) * (1 - n * n)
+    return s_h, xp.stack([s_r, s_z, s_n, s_q], axis=0)
+
+
+@op(
+    joint=_gru_rule,
+    outputs=("h", "gates"),
+    cast="same",
+    cast_inputs=("gx", "w_hh", "h0"),
+    tangent=_gru_tangent,
+)
 def gru(xp, gx, w_hh, h0, b_hh, *, sizes):
     """Gated recurrent unit (Cho et al. 2014), with the reset gate after the matrix product, as in PyTorch.
 

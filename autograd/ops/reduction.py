@@ -7,6 +7,7 @@ from chainrule.autograd.op import op
 
 from .blocks import in_float32
 from .elementwise import direction, is_complex, power_scalar
+from .scan import linear_scan, part
 from .shape import astype
 
 
@@ -24,6 +25,11 @@ def _axes(axis, ndim):
     return tuple(sorted(one % ndim for one in (axis if isinstance(axis, tuple) else (axis,)))) if ndim else ()
 
 
+def _kept(x):
+    """The dtype to sum in: x's own, where NumPy would widen small integers; bools are counted."""
+    return None if x.dtype.kind == "b" else x.dtype
+
+
 def _count(shape, axis):
     count = 1
     for one in _axes(axis, len(shape)):
@@ -34,18 +40,20 @@ def _count(shape, axis):
 @op(
     x=lambda xp, g, x_shape, axis, keepdims: xp.broadcast_to(
         _spread(xp, g, x_shape, axis, keepdims), shape=x_shape
-    )
+    ),
+    tangent="linear",
 )
 @in_float32
 def sum(xp, x, *, axis=None, keepdims=False):
     """Sum."""
-    return xp.sum(x, axis=axis, keepdims=keepdims)
+    return xp.sum(x, axis=axis, dtype=_kept(x), keepdims=keepdims)
 
 
 @op(
     x=lambda xp, g, x_shape, axis, keepdims: xp.broadcast_to(
         _spread(xp, g, x_shape, axis, keepdims) / max(_count(x_shape, axis), 1), shape=x_shape
-    )
+    ),
+    tangent="linear",
 )
 @in_float32
 def mean(xp, x, *, axis=None, keepdims=False):
@@ -57,18 +65,29 @@ def mean(xp, x, *, axis=None, keepdims=False):
 
 def _var_rule(xp, g, x, axis, correction, keepdims):
     count = _count(x.shape, axis)
+    if count == 0:
+        return xp.zeros_like(x)
     centred = x - xp.mean(x, axis=axis, keepdims=True)
     scale = 2 / (count - correction) if count > correction else float("nan")
+    if is_complex(centred):
+        centred = xp.conj(centred)
     return _spread(xp, g, x.shape, axis, keepdims) * (scale * centred)
 
 
-@op(x=_var_rule)
+def _var_tangent(xp, t, x, axis, correction, keepdims):
+    slope = _var_rule(
+        xp, xp.ones_like(xp.sum(x, axis=axis, keepdims=keepdims)), x, axis, correction, keepdims
+    )
+    return xp.sum(slope * t[0], axis=axis, keepdims=keepdims)
+
+
+@op(x=_var_rule, tangent=_var_tangent)
 @in_float32
 def var(xp, x, *, axis=None, correction=1, keepdims=False):
     """Variance, sum of squared deviations / (n - correction); NaN where n <= correction, as PyTorch's NaN or inf."""
     count = _count(x.shape, axis)
     if count == 0:
-        return xp.sum(x, axis=axis, keepdims=keepdims) * float("nan")
+        return xp.sum(xp.absolute(x), axis=axis, keepdims=keepdims) * float("nan")
     centred = x - xp.mean(x, axis=axis, keepdims=True)
     total = xp.sum(xp.square(xp.absolute(centred)), axis=axis, keepdims=keepdims)
     return total / max(count - correction, 0) if count > correction else total * float("nan")
@@ -94,23 +113,23 @@ def _prod_rule(xp, g, x, axis, keepdims):
 @in_float32
 def prod(xp, x, *, axis=None, keepdims=False):
     """Product; the gradient is right also where elements are 0."""
-    return xp.prod(x, axis=axis, keepdims=keepdims)
+    return xp.prod(x, axis=axis, dtype=_kept(x), keepdims=keepdims)
 
 
-def _extreme_rule(xp, g, x, y, axis, keepdims):
+def extreme_rule(xp, g, x, y, axis, keepdims):
     """Ties share the gradient equally; a NaN result sends it to the NaNs."""
     y = _spread(xp, y, x.shape, axis, keepdims)
     hit = astype(xp.logical_or(x == y, xp.logical_and(xp.isnan(x), xp.isnan(y))), dtype=g.dtype)
     return _spread(xp, g, x.shape, axis, keepdims) * (hit / xp.sum(hit, axis=axis, keepdims=True))
 
 
-@op(x=_extreme_rule)
+@op(x=extreme_rule)
 def amax(xp, x, *, axis=None, keepdims=False):
     """Largest element; ties share the gradient equally."""
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
-@op(x=_extreme_rule)
+@op(x=extreme_rule)
 def amin(xp, x, *, axis=None, keepdims=False):
     """Smallest element; ties share the gradient equally."""
     return xp.min(x, axis=axis, keepdims=keepdims)
@@ -156,13 +175,19 @@ def _logsumexp_rule(xp, g, x, y, axis, keepdims):
     )
 
 
-@op(x=_logsumexp_rule, cast="float")
+def _logsumexp_tangent(xp, t, x, y, axis, keepdims):
+    """The mean of the tangents under the softmax."""
+    share = _logsumexp_rule(xp, xp.ones_like(y), x, y, axis, keepdims)
+    return xp.sum(share * t[0], axis=axis, keepdims=keepdims)
+
+
+@op(x=_logsumexp_rule, cast="float", tangent=_logsumexp_tangent)
 @in_float32
 def logsumexp(xp, x, *, axis=None, keepdims=False):
     """log(sum(exp(x))) without overflow; -inf where every element is -inf."""
     if _count(x.shape, axis) == 0:
         return xp.sum(x, axis=axis, keepdims=keepdims) - float("inf")
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.max(x.real, axis=axis, keepdims=True)
     safe = xp.where(xp.isinf(top), xp.zeros_like(top), top)
     total = xp.log(xp.sum(xp.exp(x - safe), axis=axis, keepdims=True)) + safe
     return (
@@ -172,33 +197,29 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     )
 
 
-@op(x=lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis))
+@op(x=lambda xp, g, axis: xp.flip(xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis), tangent="linear")
 @in_float32
 def cumsum(xp, x, *, axis):
     """Running sum."""
-    return xp.cumsum(x, axis=axis)
+    return xp.cumsum(x, axis=axis, dtype=_kept(x))
 
 
-def _cumprod_rule(xp, g, x, axis):
-    """dy_j/dx_i = product of the others up to j, built without dividing: a sum over the n running products that leave
-    one element out. n passes, but exact to every order also where elements are 0."""
-    n = x.shape[axis]
-    window = (slice(None),) * (axis % x.ndim)
-    parts = []
-    for i in range(n):
-        here = (*window, slice(i, i + 1))
-        one = xp.ones_like(x[here])
-        without = xp.concatenate([x[(*window, slice(0, i))], one, x[(*window, slice(i + 1, n))]], axis=axis)
-        tail = (*window, slice(i, n))
-        parts.append(xp.sum(g[tail] * xp.cumprod(without, axis=axis)[tail], axis=axis, keepdims=True))
-    return xp.concatenate(parts, axis=axis) if parts else xp.zeros_like(g)
+def _cumprod_rule(xp, g, x, y, axis):
+    """The product of what lies before, times the sum over j of g[j] and what lies between: the latter is a linear recurrence.
+    No division, so it is exact also where elements are 0."""
+    if not x.shape[axis]:
+        return g
+    one = xp.ones_like(part(x, axis, 0, 1))
+    before = xp.concatenate([one, part(y, axis, 0, -1)], axis=axis)
+    following = xp.concatenate([part(x, axis, 1, None), one], axis=axis)
+    return before * linear_scan(following, g, axis=axis, reverse=True)
 
 
 @op(x=_cumprod_rule)
 @in_float32
 def cumprod(xp, x, *, axis):
     """Running product."""
-    return xp.cumprod(x, axis=axis)
+    return xp.cumprod(x, axis=axis, dtype=_kept(x))
 
 
 def _norm_rule(xp, g, x, y, axis, ord, keepdims):

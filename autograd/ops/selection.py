@@ -14,7 +14,7 @@ def _bits(x):
     return x.view(_BITS[x.dtype.itemsize])
 
 
-@op(x=lambda xp, g, mask, scale: masked(g, mask, scale=scale))
+@op(x=lambda xp, g, mask, scale: masked(g, mask, scale=scale), tangent="elementwise")
 def masked(xp, x, mask, *, scale=1):
     """scale * x where the bool array `mask` is true, else 0, whatever x is there; and so its gradient."""
     y = (_bits(x) * mask).view(x.dtype) if x.dtype.itemsize <= 8 else xp.where(mask, x, 0)
@@ -24,6 +24,7 @@ def masked(xp, x, mask, *, scale=1):
 @op(
     a=lambda xp, g, mask: masked(g, mask),
     b=lambda xp, g, mask: masked(g, xp.logical_not(mask)),
+    tangent="elementwise",
 )
 def select(xp, mask, a, b):
     """a where the bool array `mask` is true, else b; a and b real, of one shape and dtype."""

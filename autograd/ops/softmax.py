@@ -22,7 +22,8 @@ def _softmax_rule(xp, g, y, axis):
     return gy - y * xp.sum(gy, axis=axis, keepdims=True)
 
 
-@op(x=_softmax_rule, cast="float")
+# The Jacobian is its own transpose.
+@op(x=_softmax_rule, cast="float", tangent=lambda xp, t, y, axis: _softmax_rule(xp, t[0], y, axis))
 @in_float32
 def softmax(xp, x, *, axis):
     """exp(x) / sum(exp(x)) along `axis`; NaN where every element is -inf. (*) -> (*)."""
@@ -34,7 +35,11 @@ def softmax(xp, x, *, axis):
     return y
 
 
-@op(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True), cast="float")
+@op(
+    x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True),
+    cast="float",
+    tangent=lambda xp, t, y, axis: t[0] - xp.sum(xp.exp(y) * t[0], axis=axis, keepdims=True),
+)
 @in_float32
 def log_softmax(xp, x, *, axis):
     """x - log(sum(exp(x))) along `axis`. (*) -> (*)."""
@@ -95,7 +100,13 @@ def _cross_entropy_rule(xp, g, p, q):
     return through_p if g is None else through_p + cross_entropy_input(p, g, q=q)
 
 
-@op(x=_cross_entropy_rule, outputs=("y", "p"), cast="float")
+def _cross_entropy_tangent(xp, t, p, q):
+    (t,) = t
+    y = xp.sum(p * t, axis=1) * q.total() - q.expectation(xp, t)
+    return y, _softmax_rule(xp, t, p, 1)
+
+
+@op(x=_cross_entropy_rule, outputs=("y", "p"), cast="float", tangent=_cross_entropy_tangent)
 def cross_entropy(xp, x, *, q):
     """-sum_c q[c] log p[c] of each sample, with p the softmax of its logits x: the loss, and p.
 

@@ -26,7 +26,7 @@ def relu(input, inplace=False):
 
 def relu6(input, inplace=False):
     """min(max(x, 0), 6)."""
-    return _apply(activation.hardtanh, input, inplace, "relu6", low=0.0, high=6.0)
+    return _clamped(input, inplace, "relu6", 0, 6)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -127,7 +127,14 @@ def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """x kept within [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be larger than max_val {max_val}")
-    return _apply(activation.hardtanh, input, inplace, "hardtanh", low=min_val, high=max_val)
+    return _clamped(input, inplace, "hardtanh", min_val, max_val)
+
+
+def _clamped(input, inplace, name, low, high):
+    """x within bounds, which for integers are integers too."""
+    if tensor_of(input, name)._array.dtype.kind in "iu":
+        return _apply(ops.clip, input, inplace, name, low=int(low), high=int(high))
+    return _apply(activation.hardtanh, input, inplace, name, low=low, high=high)
 
 
 def hardsigmoid(input, inplace=False):
@@ -142,7 +149,9 @@ def hardswish(input, inplace=False):
 
 def softsign(input):
     """x / (1 + |x|)."""
-    return activation.softsign(tensor_of(input, "softsign"))
+    x = tensor_of(input, "softsign")
+    # The derivative of |x| for complex x is no number: that of the absolute value knows how to handle it.
+    return x / (1 + ops.abs(x)) if x.dtype.is_complex else activation.softsign(x)
 
 
 def tanhshrink(input):

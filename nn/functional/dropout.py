@@ -21,9 +21,9 @@ def _kept(x, p, shape):
     return rand(shape, dtype=dtypes.float32, device=x.device)._array >= p
 
 
-def _check(input, p, name):
+def _check(input, p, name, training):
     x = tensor_of(input, name)
-    if x._array.dtype.kind in "biu":
+    if training and x._array.dtype.kind in "biu":
         raise RuntimeError(f"{name}: expected a floating point tensor, got {x.dtype}; convert with .float()")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
@@ -46,12 +46,12 @@ def _channels(x, batched_ndim):
 
 def dropout(input, p=0.5, training=True, inplace=False):
     """Each element 0 with probability p, else divided by 1 - p; the input itself outside training. (*) -> (*)."""
-    x = _check(input, p, "dropout")
+    x = _check(input, p, "dropout", training)
     return _drop(x, p, x.shape, inplace, "dropout") if training and p else x
 
 
 def _channelwise(input, p, training, inplace, name, ndims, batched_ndim):
-    x = _check(input, p, name)
+    x = _check(input, p, name, training)
     if x.ndim not in ndims:
         raise RuntimeError(
             f"{name}: expected {' or '.join(map(str, ndims))} dimensions, got shape {tuple(x.shape)}"
@@ -88,14 +88,16 @@ def _alpha(x, p, shape, inplace, name):
 
 def alpha_dropout(input, p=0.5, training=False, inplace=False):
     """Dropout that keeps mean 0 and variance 1, for SELU networks. (*) -> (*). Klambauer et al. 2017, section 3."""
-    x = _check(input, p, "alpha_dropout")
+    x = _check(input, p, "alpha_dropout", training)
     return _alpha(x, p, x.shape, inplace, "alpha_dropout") if training and p else x
 
 
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     """Alpha dropout of whole channels. (N, C, *) -> (N, C, *)."""
-    x = _check(input, p, "feature_alpha_dropout")
+    x = _check(input, p, "feature_alpha_dropout", training)
+    if not training or not p:
+        return x
     if x.ndim < 2:
         raise RuntimeError(f"feature_alpha_dropout: expected an input (N, C, *), got shape {tuple(x.shape)}")
     shape = tuple(x.shape[:2]) + (1,) * (x.ndim - 2)
-    return _alpha(x, p, shape, inplace, "feature_alpha_dropout") if training and p else x
+    return _alpha(x, p, shape, inplace, "feature_alpha_dropout")

@@ -213,7 +213,7 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
         and not 0 <= ignore_index < classes
         and (not index.size or 0 <= index.min() <= index.max() < classes)
     ):
-        return index, None if weight is None else wide(weight._array)[index], None
+        return index, None if weight is None else xp.take(wide(weight._array), index, axis=0), None
     inside = xp.logical_and(index >= 0, index < classes)
     kept = index != ignore_index
     if host and not bool((inside | ~kept).all()):
@@ -224,7 +224,11 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
         )
     index = xp.where(xp.logical_and(inside, kept), index, 0)
     dtype = wide(x._array[:0]).dtype
-    factor = xp.ones(index.shape, dtype=dtype) if weight is None else wide(weight._array)[index].astype(dtype)
+    factor = (
+        xp.ones(index.shape, dtype=dtype)
+        if weight is None
+        else xp.take(wide(weight._array), index, axis=0).astype(dtype)
+    )
     factor = xp.where(kept, factor, xp.zeros((), dtype=dtype))
     if not host:
         factor = xp.where(xp.logical_or(inside, ~kept), factor, xp.full((), float("nan"), dtype=dtype))

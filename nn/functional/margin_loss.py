@@ -52,10 +52,10 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
 
 
 def _rows(x, name):
-    """A (C) input as (1, C), and whether it was one."""
-    if x.ndim not in (1, 2) or x.shape[-1] == 0:
+    """A (C) or () input as (1, C), and whether it was one."""
+    if x.ndim > 2 or 0 in x.shape[-1:]:
         raise RuntimeError(f"{name}: expected an input (N, C) or (C) with C > 0, got shape {tuple(x.shape)}")
-    return (ops.reshape(x, (1, -1)), True) if x.ndim == 1 else (x, False)
+    return (ops.reshape(x, (1, -1)), True) if x.ndim < 2 else (x, False)
 
 
 def _of_samples(loss, reduction, alone):

@@ -195,6 +195,8 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
             f"local_response_norm: expected an input (N, C, *) of at least 3 dimensions, got shape {tuple(x.shape)}"
         )
     widths = ((0, 0), (size // 2, (size - 1) // 2)) + ((0, 0),) * (x.ndim - 2)
+    if not x.numel():
+        return x
     squares = _pad(ops.square(x), widths=widths)
     total = squares[:, : x.shape[1]]
     for start in range(1, size):

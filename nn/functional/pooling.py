@@ -41,6 +41,8 @@ def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     x, was_batched = batched(input, n, name)
+    if not x.shape[1]:
+        raise RuntimeError(f"{name}: expected an input with channels, got shape {tuple(input.shape)}")
     kernel, stride, padding = _window(name, n, kernel_size, stride, padding)
     dilation = lengths(dilation, n, name, "dilation")
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
@@ -168,6 +170,7 @@ def avg_pool3d(
 
 def _avg_pool(name, n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     x, was_batched = batched(input, n, name)
+    integer = x._array.dtype.kind in "iu"  # integers give integers, rounded towards 0
     kernel, stride, padding = _window(name, n, kernel_size, stride, padding)
     _check_padding(name, padding, kernel)
     if divisor_override is not None and divisor_override == 0:
@@ -177,7 +180,7 @@ def _avg_pool(name, n, input, kernel_size, stride, padding, ceil_mode, count_inc
     size = places(name, x, kernel, stride, padding, (1,) * n, ceil_mode)
     check_size(name, (*x.shape[:2], *size))
     y = pooling.avg_pool(
-        x,
+        x.double() if integer else x,
         kernel=kernel,
         stride=stride,
         padding=padding,
@@ -185,7 +188,7 @@ def _avg_pool(name, n, input, kernel_size, stride, padding, ceil_mode, count_inc
         count_padding=bool(count_include_pad),
         divisor=divisor_override,
     )
-    return unbatched(y, was_batched)
+    return unbatched(ops.trunc(y).to(x.dtype) if integer else y, was_batched)
 
 
 def adaptive_avg_pool1d(input, output_size):
@@ -275,6 +278,11 @@ def lp_pool1d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
 def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
     """`lp_pool1d` over two dimensions: (N, C, H, W) -> (N, C, H', W')."""
     return _lp_pool("lp_pool2d", 2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """`lp_pool1d` over three dimensions: (N, C, D, H, W) -> (N, C, D', H', W')."""
+    return _lp_pool("lp_pool3d", 3, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 def _lp_pool(name, n, input, norm_type, kernel_size, stride, ceil_mode):
