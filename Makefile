@@ -46,7 +46,7 @@ TORCH ?= torch==2.13.0
 	@.venv-conformance/bin/python -m pip install --quiet $(TORCH) expecttest --editable '.[io,special]' && touch $@
 
 conformance: .venv-conformance/.ready  ## every operation against PyTorch's own operator database
-	.venv-conformance/bin/python -P scripts/conformance.py --jobs 2 $(ARGS)
+	.venv-conformance/bin/python -P scripts/conformance --jobs 2 $(ARGS)
 
 lint: $(ready)  ## ruff (rules and format) and mypy
 	$(bin)ruff check . && $(bin)ruff format --check .
