@@ -279,8 +279,8 @@ __version__ = "0.1.0"
 _later = {
     **{
         name: f"chainrule.amp:{name}"
-        for name in """autocast clear_autocast_cache get_autocast_dtype is_autocast_cache_enabled is_autocast_enabled
-            set_autocast_dtype""".split()
+        for name in """autocast clear_autocast_cache get_autocast_dtype is_autocast_available is_autocast_cache_enabled
+            is_autocast_enabled set_autocast_dtype""".split()
     },
     **{
         name: f"chainrule.backends.determinism:{name}"
@@ -291,27 +291,37 @@ _later = {
         name: f"chainrule.backends.layouts:{name}"
         for name in "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided".split()
     },
+    "EarlyStopping": "chainrule.early_stopping:EarlyStopping",
     "amp": "chainrule.amp",
     "compile": "chainrule.compiling:compile",
     "cuda": "chainrule.cuda",
+    "datasets": "chainrule.datasets",
     "distributions": "chainrule.distributions",
     "draw": "chainrule.autograd.drawing:draw",
     "fft": "chainrule.fft",
     "func": "chainrule.func",
     "get_num_threads": "chainrule.backends.machine:get_num_threads",
+    "find_lr": "chainrule.training.learning_rate:find_lr",
+    "fit": "chainrule.training.fitting:fit",
     "io": "chainrule.io",
     "linalg": "chainrule.linalg",
     "masked": "chainrule.masked",
+    "metrics": "chainrule.metrics",
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
     "numpy": "chainrule.numpy",
     "optim": "chainrule.optim",
     "profiler": "chainrule.autograd.profiler",
     "save": "chainrule.io:save",
+    "search": "chainrule.search",
     "signal": "chainrule.signal",
     "set_num_threads": "chainrule.backends.machine:set_num_threads",
     "special": "chainrule.special",
+    "summary": "chainrule.summarizing:summary",
+    "training": "chainrule.training",
+    "transforms": "chainrule.transforms",
     "utils": "chainrule.utils",
+    "watch": "chainrule.training.watching:watch",
 }
 _later.update((name, f"{module}:{attribute}") for name, module, attribute in _entries(_FUNCTIONS))
 

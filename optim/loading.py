@@ -98,6 +98,8 @@ def _loaded(optimizer, what, key, entry, param):
     """A copy of one entry of the state, in the dtype and on the device of its parameter."""
     if key in optimizer.scalars:
         return host_number(key, entry.item() if hasattr(entry, "item") else entry)
+    if isinstance(entry, list):
+        return [_loaded(optimizer, what, key, one, param) for one in entry]
     if isinstance(entry, Tensor):
         array = entry._array
     elif hasattr(entry, "__array__") or entry.__class__ in namespaces:

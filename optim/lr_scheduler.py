@@ -1,4 +1,7 @@
-"""Schedules of the learning rate, under PyTorch's names: `lr_scheduler.StepLR(optimizer, 30)`."""
+"""Schedules of the learning rate, under PyTorch's names: `lr_scheduler.StepLR(optimizer, 30)`.
+
+Of its own are InverseTimeLR, InverseSqrtLR, PowerLR and NaturalExponentialLR, formulas of stochastic approximation.
+"""
 
 from .schedules import (
     ChainedScheduler,
@@ -15,6 +18,7 @@ from .schedules import (
     StepLR,
 )
 from .schedules_cyclic import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR, ReduceLROnPlateau
+from .schedules_decay import InverseSqrtLR, InverseTimeLR, NaturalExponentialLR, PowerLR
 
 _LRScheduler = LRScheduler
 
@@ -25,13 +29,17 @@ __all__ = [
     "CosineAnnealingWarmRestarts",
     "CyclicLR",
     "ExponentialLR",
+    "InverseSqrtLR",
+    "InverseTimeLR",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
     "MultiplicativeLR",
+    "NaturalExponentialLR",
     "OneCycleLR",
     "PolynomialLR",
+    "PowerLR",
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",

@@ -126,11 +126,23 @@ class Optimizer:
                 f"to differentiate through a step compute it with Tensor operations"
             )
 
+    def check_real(self, group):
+        """For use in `check`, of methods without a meaning for complex numbers."""
+        for param in group.get("params", ()):
+            if param.is_complex():
+                raise ValueError(
+                    f"{type(self).__name__}: parameters must be real, got one of {param.dtype}; give its .real and .imag"
+                )
+
     # For use in `update`
 
-    def scratch(self, like, name):
+    def scratch(self, like, name, shape=None):
         """An array like `like` with arbitrary contents, to compute in; one name is the same memory in every step."""
-        return self._scratch[name, like.shape]
+        return self._scratch[name, like.shape if shape is None else shape]
+
+    def number(self, value, name):
+        """`value` as what an array is multiplied by fastest: in NumPy a 0-d array, kept under `name` until it changes."""
+        return self._scratch.number(value, name)
 
     def with_decay(self, param, grad, group):
         """g + lambda theta, the gradient of f + lambda/2 |theta|^2 (group["weight_decay"] is lambda)."""
@@ -177,22 +189,27 @@ class Optimizer:
         first = not state
         if first:
             state = self._start(param, group)
+        array, grad = param._array, param._grad._array
         plan = self._plans.get(param)
-        if plan is None or not plan.fits(param._array, state):
+        if plan is None or not plan.fits(array, state):
             plan = self._plan(param, state)
         self._scratch = plan.scratch
-        after = before = {"first": first}
+        after = before = {"first": first, **plan.arrays}
         for name in plan.scalars:
             before[name] = as_number(state[name])
-        for piece, grad, arrays in plan.pieces(param._grad._array, group.get("maximize")):
-            after = before | arrays
-            self.update(piece, grad, after, group)
+        maximize = group.get("maximize")
+        if plan.whole and not maximize and grad.flags.c_contiguous:  # nearly always
+            self.update(array, grad, after, group)
+        else:
+            for piece, part, arrays in plan.pieces(grad, maximize):
+                after = before | arrays
+                self.update(piece, part, after, group)
         for name in plan.scalars:
             if isinstance(state[name], Tensor):
                 state[name]._array.fill(after[name])
             else:
                 state[name] = after[name]
-        log.wrote(param._array)
+        log.wrote(array)
 
     def _start(self, param, group):
         """Make the state of a parameter; empty if nothing is to be remembered."""

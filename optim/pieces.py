@@ -11,8 +11,8 @@ import math
 from chainrule.autograd.tensor import Tensor
 from chainrule.backends import backend_of, namespaces
 
-# The size of one array's piece: with the four or five arrays of a rule it fits a second-level cache of 1 MiB.
-PIECE_BYTES = 1 << 17
+# What all arrays of a rule may take together: a modest share of a last-level cache, next to which calls cost little.
+CACHE_BYTES = 1 << 21
 
 
 class Scratch(dict):
@@ -25,6 +25,7 @@ class Scratch(dict):
         self.xp = xp
         self.dtype = dtype
         self._memory = {}  # name -> the flat array, as long as was ever needed
+        self._numbers = {}  # name -> (number, 0-d array)
 
     def __missing__(self, key):
         name, shape = key
@@ -36,6 +37,13 @@ class Scratch(dict):
                 del self[old]  # a view of the outgrown memory would keep it alive
         view = self[key] = memory[:size].reshape(shape)
         return view
+
+    def number(self, value, name):
+        """`value` as a 0-d array: over a Python number NumPy takes as long as over some thousand elements."""
+        kept = self._numbers.get(name)
+        if kept is None or kept[0] != value:
+            kept = self._numbers[name] = value, self.xp.full((), value, dtype=self.dtype)
+        return kept[1]
 
 
 def computing_dtype(array, elementwise):
@@ -76,12 +84,15 @@ class Plan:
     def _cut(self):
         """The index of each piece: everything, or some rows, or where one row is too long a part of the flat array."""
         param = self.param
-        if param.nbytes <= PIECE_BYTES or backend_of(param).device_type != "cpu":
+        piece_bytes = CACHE_BYTES // (
+            3 + len(self.arrays)
+        )  # the parameter, its gradient, one intermediate, the state
+        if param.nbytes <= piece_bytes or backend_of(param).device_type != "cpu":
             return [...]
-        rows = PIECE_BYTES * len(param) // param.nbytes
+        rows = piece_bytes * len(param) // param.nbytes
         if not rows:
             self.flat = all(array.flags.c_contiguous for array in (param, *self.arrays.values()))
-            rows = PIECE_BYTES // param.itemsize if self.flat else 1
+            rows = piece_bytes // param.itemsize if self.flat else 1
         return [slice(i, i + rows) for i in range(0, param.size if self.flat else len(param), rows)]
 
     def fits(self, param, state):
@@ -94,9 +105,7 @@ class Plan:
     def pieces(self, grad, maximize):
         """For each piece, (parameter, gradient, {name: state array}); minus the gradient to `maximize`."""
         if self.whole:
-            if maximize or not grad.flags.c_contiguous:
-                grad = self._gradient(grad, maximize)
-            return ((self.param, grad, self.arrays),)
+            return ((self.param, self._gradient(grad, maximize), self.arrays),)
         if self.copies:
             return self._copied_pieces(grad, maximize)
         if self.flat:

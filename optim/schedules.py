@@ -85,9 +85,13 @@ class LRScheduler:
 
 
 def check_optimizer(scheduler, optimizer):
-    """`optimizer`, if it is one; TypeError otherwise."""
+    """`optimizer`, if it is one and has a rate; TypeError or ValueError otherwise."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(scheduler).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
+    if any("lr" not in group for group in optimizer.param_groups):
+        raise ValueError(
+            f"{type(scheduler).__name__}: {type(optimizer).__name__} has no learning rate to schedule"
+        )
     return optimizer
 
 
@@ -99,6 +103,17 @@ def number(rate):
 def lrs(optimizer):
     """The rates that the groups have."""
     return [number(group["lr"]) for group in optimizer.param_groups]
+
+
+def per_group(scheduler, name, value, optimizer):
+    """An option that is one number, or one for each group, as a list."""
+    groups = len(optimizer.param_groups)
+    values = [number(one) for one in value] if isinstance(value, (list, tuple)) else [number(value)] * groups
+    if len(values) != groups:
+        raise ValueError(
+            f"{type(scheduler).__name__}: {name} has {len(values)} values for {groups} parameter groups"
+        )
+    return values
 
 
 def check_positive(scheduler, **lengths):

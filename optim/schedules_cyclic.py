@@ -3,18 +3,7 @@
 import math
 import types
 
-from .schedules import LRScheduler, check_optimizer, lrs, number, set_lr
-
-
-def _per_group(scheduler, name, value, optimizer):
-    """An option that is one number, or one for each group, as a list."""
-    groups = len(optimizer.param_groups)
-    values = [number(one) for one in value] if isinstance(value, (list, tuple)) else [number(value)] * groups
-    if len(values) != groups:
-        raise ValueError(
-            f"{type(scheduler).__name__}: {name} has {len(values)} values for {groups} parameter groups"
-        )
-    return values
+from .schedules import LRScheduler, check_optimizer, lrs, number, per_group, set_lr
 
 
 def _set_momentum(group, momentum):
@@ -34,8 +23,8 @@ class _MomentumCycle(LRScheduler):
             raise ValueError(
                 f"{type(self).__name__}: {type(optimizer).__name__} has neither momentum nor betas; pass cycle_momentum=False"
             )
-        self.base_momentums = _per_group(self, "base_momentum", base, optimizer)
-        self.max_momentums = _per_group(self, "max_momentum", largest, optimizer)
+        self.base_momentums = per_group(self, "base_momentum", base, optimizer)
+        self.max_momentums = per_group(self, "max_momentum", largest, optimizer)
         if anew:
             for group, low, high in zip(
                 optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True
@@ -75,8 +64,8 @@ class CyclicLR(_MomentumCycle):
             raise ValueError(
                 f"CyclicLR: mode must be 'triangular', 'triangular2' or 'exp_range', got {mode!r}"
             )
-        base_lrs = _per_group(self, "base_lr", base_lr, optimizer)
-        self.max_lrs = _per_group(self, "max_lr", max_lr, optimizer)
+        base_lrs = per_group(self, "base_lr", base_lr, optimizer)
+        self.max_lrs = per_group(self, "max_lr", max_lr, optimizer)
         if last_epoch == -1:
             for group, rate in zip(optimizer.param_groups, base_lrs, strict=True):
                 set_lr(group, rate)
@@ -169,7 +158,7 @@ class OneCycleLR(_MomentumCycle):
         self._schedule_phases = _phases(pct_start * self.total_steps, self.total_steps, three_phase)
         if last_epoch == -1:
             for group, largest in zip(
-                optimizer.param_groups, _per_group(self, "max_lr", max_lr, optimizer), strict=True
+                optimizer.param_groups, per_group(self, "max_lr", max_lr, optimizer), strict=True
             ):
                 group["initial_lr"] = largest / div_factor
                 group["max_lr"] = largest
@@ -318,7 +307,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.threshold = threshold
         self.threshold_mode = threshold_mode
         self.cooldown = cooldown
-        self.min_lrs = _per_group(self, "min_lr", min_lr, optimizer)
+        self.min_lrs = per_group(self, "min_lr", min_lr, optimizer)
         self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
         self.eps = eps
         self.last_epoch = 0

@@ -82,5 +82,5 @@ class SGD(Optimizer):
                 d = xp.add(d, work, out=work)
             else:
                 d = b
-        xp.multiply(d, group["lr"], out=work)
-        param -= work
+        xp.multiply(d, self.number(group["lr"], "lr"), work)
+        xp.subtract(param, work, param)

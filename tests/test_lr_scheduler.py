@@ -355,3 +355,52 @@ def test_mistakes_are_refused():
     record(optimizer, once, 3)
     with pytest.raises(ValueError, match="schedule of 3 steps"):
         once.step()
+
+
+OWN = [
+    ("InverseTimeLR", {"decay": 0.3}),
+    ("InverseSqrtLR", {"k": 2.0}),
+    ("PowerLR", {"beta": 3.0, "power": 0.75}),
+    ("NaturalExponentialLR", {"beta": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), OWN)
+def test_schedules_of_stochastic_approximation_are_resumed(name, options):
+    optimizer = our_optimizer()
+    schedule = getattr(lr_scheduler, name)(optimizer, **options)
+    taken = []
+    for _ in range(6):
+        optimizer.step()
+        schedule.step()
+        taken.append(schedule.get_last_lr())
+    other = our_optimizer()
+    other.step()
+    again = getattr(lr_scheduler, name)(other, **options)
+    for _ in range(3):
+        again.step()
+    saved = copy.deepcopy((other.state_dict(), again.state_dict()))
+    resumed = our_optimizer()
+    resumed.step()
+    third = (
+        getattr(lr_scheduler, name)(resumed)
+        if name != "NaturalExponentialLR"
+        else getattr(lr_scheduler, name)(resumed, 9.0)
+    )
+    resumed.load_state_dict(saved[0])
+    third.load_state_dict(saved[1])
+    for rates in taken[3:]:
+        third.step()
+        np.testing.assert_allclose(third.get_last_lr(), rates, rtol=1e-12)
+
+
+def test_mistakes_of_the_schedules_of_stochastic_approximation():
+    for name, options, what in (
+        ("InverseTimeLR", {"decay": -1}, "decay"),
+        ("InverseSqrtLR", {"k": -1}, "k must"),
+        ("PowerLR", {"beta": 0}, "beta"),
+        ("PowerLR", {"power": -1}, "power"),
+        ("NaturalExponentialLR", {"beta": -1}, "beta"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            getattr(lr_scheduler, name)(our_optimizer(), **options)

@@ -178,6 +178,14 @@ def rates(schedule, steps, start=0.2):
         (lambda o: lr_scheduler.LambdaLR(o, lambda t: (t + 1) ** -0.5), 0.2, [0.2, 0.141421, 0.115470, 0.1]),
         (lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (10 + t)), 1.0, [0.1, 0.090909, 0.083333]),
         (lambda o: lr_scheduler.ExponentialLR(o, math.exp(-0.1)), 1.0, [1, 0.904837, 0.818731]),
+        (lambda o: lr_scheduler.InverseTimeLR(o), 0.2, [0.2, 0.1, 0.066667, 0.05, 0.04]),
+        (lambda o: lr_scheduler.InverseTimeLR(o, decay=0.5), 0.2, [0.2, 0.133333, 0.1, 0.08]),
+        (lambda o: lr_scheduler.InverseSqrtLR(o), 0.2, [0.2, 0.141421, 0.115470, 0.1]),
+        (lambda o: lr_scheduler.InverseSqrtLR(o, k=3), 0.2, [0.6, 0.424264, 0.346410, 0.3]),
+        (lambda o: lr_scheduler.PowerLR(o, beta=10), 1.0, [0.1, 0.090909, 0.083333]),
+        (lambda o: lr_scheduler.PowerLR(o, beta=4, power=0.5), 1.0, [0.5, 0.447214, 0.408248]),
+        (lambda o: lr_scheduler.PowerLR(o, beta=1, power=0.75), 2.0, [2.0, 1.189207, 0.877383]),
+        (lambda o: lr_scheduler.NaturalExponentialLR(o, 0.1), 1.0, [1, 0.904837, 0.818731]),
     ],
 )
 def test_schedules(schedule, start, expected):
