@@ -29,6 +29,18 @@ def cast(op, *values):
     return tuple(_as(value, dtype) for value in values)
 
 
+def is_operand(value):
+    """Whether operations take `value`: an array or a number."""
+    return value.__class__ in namespaces or isinstance(value, (numbers.Number, numpy.generic, numpy.ndarray))
+
+
+def refusal(op, value):
+    """The error for an input that is none."""
+    return TypeError(
+        f"{op.name}: expected Tensors, arrays or numbers, got {type(value).__name__}; make a Tensor of it with chainrule.tensor(...)"
+    )
+
+
 def _operand(op, value):
     """A value an operation accepts: an array, or a Python scalar, which stays weak."""
     if value.__class__ in namespaces or value.__class__ in (float, int, bool, complex):
@@ -43,9 +55,7 @@ def _operand(op, value):
         )
     if isinstance(value, numpy.ndarray):
         return numpy.asarray(value)
-    raise TypeError(
-        f"{op.name}: expected Tensors, arrays or numbers, got {type(value).__name__}; make a Tensor of it with chainrule.tensor(...)"
-    )
+    raise refusal(op, value)
 
 
 def _as(value, dtype):

@@ -6,6 +6,7 @@ from chainrule.backends import random as _random
 
 from . import late
 from .modes import enable_grad
+from .precision import active, resumed
 from .saved import saved_tensors_hooks
 
 
@@ -16,6 +17,7 @@ class _Recompute:
         self.call = (function, args, kwargs)
         self.rng = _random.default_generator.get_state() if preserve_rng_state else None
         self.context = context
+        self.autocast = active()
         self.count = 0
         self.values = None
 
@@ -41,6 +43,7 @@ class _Recompute:
         try:
             with (
                 enable_grad(),
+                resumed(self.autocast),
                 self.context(),
                 saved_tensors_hooks(lambda t: collected.append(t), lambda _: None),
             ):

@@ -20,7 +20,17 @@ class ThreadState:
     `on_record`, called with every recorded node and its output; `walk`, the backward pass under way; `vmap`, the levels of the
     active `vmap`s."""
 
-    __slots__ = ("anomaly", "autocast", "grad", "inference", "no_saved_hooks", "on_record", "run", "vmap", "walk")
+    __slots__ = (
+        "anomaly",
+        "autocast",
+        "grad",
+        "inference",
+        "no_saved_hooks",
+        "on_record",
+        "run",
+        "vmap",
+        "walk",
+    )
 
     def __init__(self):
         quiet = contextvars.Context()

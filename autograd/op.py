@@ -25,6 +25,7 @@ from chainrule.backends import backend_of, namespaces
 from . import late, templates
 from .modes import local
 from .node import Node, Slot
+from .precision import checked
 from .writes import log
 
 registry = {}  # name -> Op, every operation there is
@@ -33,7 +34,19 @@ registry = {}  # name -> Op, every operation there is
 class Op:
     """What is known about one operation; `op.function` is what callers use."""
 
-    def __init__(self, forward, rules, joint, cast, cast_inputs, view, outputs, accumulate, tangent=None):
+    def __init__(
+        self,
+        forward,
+        rules,
+        joint,
+        cast,
+        cast_inputs,
+        view,
+        outputs,
+        accumulate,
+        tangent=None,
+        precision=None,
+    ):
         self.name = forward.__name__
         self.forward = forward
         self.cast = cast
@@ -41,6 +54,7 @@ class Op:
         self.outputs = outputs
         self.accumulate = accumulate
         self.tangent = tangent
+        self.precision = precision and checked(**precision)
         self.rules = rules
         self.joint = joint
         self._read_signature()
@@ -63,6 +77,7 @@ class Op:
         self.inputs = names[1 : code.co_argcount]  # without xp
         self.static = names[code.co_argcount : keywords]
         self.variadic = names[keywords] if code.co_flags & inspect.CO_VARARGS else None
+        self.parameters = _public(self.inputs, {*self.static, self.variadic})
         positional = forward.__defaults__ or ()
         self.defaults = dict(zip(self.inputs[len(self.inputs) - len(positional) :], positional, strict=True))
         self.defaults.update(forward.__kwdefaults__ or {})
@@ -138,6 +153,13 @@ class Op:
         return f"<op {self.name}({', '.join(self.inputs)})>"
 
 
+def _public(inputs, taken):
+    """The inputs' names in the function callers use: PyTorch's, where rules have short ones."""
+    names = {"x": "input", "a": "input", "b": "other"}
+    public = tuple(names.get(name, name) for name in inputs)
+    return public if len({*public, *taken}) == len(public) + len(taken) else inputs
+
+
 _owners = {}  # forward, or a backend's kernel -> Op
 
 
@@ -172,7 +194,7 @@ def _inexact(dtype):
 
 
 def op(
-    *, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), accumulate=None, tangent=None, **rules
+    *, joint=None, cast=None, cast_inputs=None, view=False, outputs=("y",), accumulate=None, tangent=None, precision=None, **rules
 ):  # fmt: skip
     """Declare an operation; see the head of this module.
 
@@ -187,10 +209,12 @@ def op(
         on one of each input, so the rules serve both ways), "linear" (in each input while the others are held), or a function
         `(xp, t, ...)` of the inputs' tangents (a tuple, None for an input without) that lists what it needs of what rules keep,
         and gives the output's tangent. None: the rules are transposed, which is always right and costs more.
+    precision: what is done to the inputs inside an autocast block, as the keywords of `precision.precision`, for an operation
+        that is a public function itself.
     """
 
     def declare(forward):
-        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs, accumulate, tangent)
+        made = Op(forward, rules, joint, cast, cast_inputs, view, outputs, accumulate, tangent, precision)
         registry[made.name] = made
         return made.function
 

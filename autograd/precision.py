@@ -12,6 +12,7 @@ what the function calls; None, as if not declared. Operations declare theirs by 
 Micikevicius et al. 2018, "Mixed precision training".
 """
 
+import contextlib
 import functools
 
 from chainrule.backends import dtypes
@@ -27,7 +28,8 @@ class Block:
     """What holds inside an autocast block; the thread's `ThreadState.autocast`.
 
     dtypes: device type -> dtype, None where switched off. caching: convert each parameter only once; cache: those converted.
-    walk: the backward pass in which the block was entered. A pass begun later computes in forward's dtypes as they are.
+    walk: the backward pass in which the block was entered. In a pass begun later it does not hold: backward computes in the dtypes
+    of forward as they are.
     """
 
     __slots__ = ("cache", "caching", "dtypes", "walk")
@@ -39,8 +41,8 @@ class Block:
         self.walk = local.state.walk
 
     def policy(self, policies, tensors):
-        """The one of `policies` (on the CPU, on accelerators) that holds for these Tensors in this thread now."""
-        if not tensors or local.state.walk is not self.walk or self.dtypes.get(tensors[0].device.type) is None:
+        """The one of `policies` (on the CPU, on accelerators) that holds for these Tensors."""
+        if not tensors or active() is None or self.dtypes.get(tensors[0].device.type) is None:
             return None
         return policies[0 if tensors[0].device.type == "cpu" else 1]
 
@@ -53,17 +55,18 @@ class Block:
             dtype = dtypes.float32
         else:
             return value
-        return self._converted(value, kind, dtype)
+        return self.to(value, kind, dtype)
 
-    def _converted(self, value, kind, dtype):
+    def to(self, value, kind, dtype):
+        """`value` with every Tensor of at most 32 bits, on this kind of device, in `dtype`."""
         if isinstance(value, late.Tensor):
             if value.dtype is dtype or value.dtype not in _CONVERTED or value.device.type != kind:
                 return value
             return self._once(value, dtype)
         if value.__class__ in (tuple, list):
-            return value.__class__([self._converted(one, kind, dtype) for one in value])
+            return value.__class__([self.to(one, kind, dtype) for one in value])
         if value.__class__ is dict:
-            return {name: self._converted(one, kind, dtype) for name, one in value.items()}
+            return {name: self.to(one, kind, dtype) for name, one in value.items()}
         return value
 
     def _once(self, tensor, dtype):
@@ -77,6 +80,25 @@ class Block:
             # The leaf is kept too, so that no other gets its id.
             found = self.cache[key] = tensor._version, tensor.to(dtype), tensor
         return found[1]
+
+
+def active():
+    """The block that holds in this thread now, or None."""
+    state = local.state
+    block = state.autocast
+    return block if block is not None and block.walk is state.walk else None
+
+
+@contextlib.contextmanager
+def resumed(block):
+    """Inside, what `active()` gave earlier holds again: for a backward pass that runs code as forward did."""
+    state = local.state
+    before = state.autocast
+    state.autocast = None if block is None else Block(block.dtypes, block.caching, {})
+    try:
+        yield
+    finally:
+        state.autocast = before
 
 
 def precision(policy=None, *, cpu=None, accelerator=None):
@@ -95,7 +117,7 @@ def precision(policy=None, *, cpu=None, accelerator=None):
     return declare
 
 
-def checked(policy, cpu=None, accelerator=None):
+def checked(policy=None, cpu=None, accelerator=None):
     """The pair (on the CPU, on accelerators)."""
     policies = (cpu, accelerator) if policy is None else (policy, policy)
     for one in policies:

@@ -2,8 +2,8 @@
 
 For `multiply(a, b)` the text made here reads, in essence:
 
-    def multiply(a, b):
-        if isinstance(a, Tensor): a_array, a_edge = a._array, a._edge      # unwrap
+    def multiply(input, other):
+        if isinstance(input, Tensor): a_array, a_edge = input._array, input._edge      # unwrap
         ...
         if classes or dtypes differ: a_array, b_array = cast(...)           # promote
         y = state.run(forward, xp, a_array, b_array)                        # compute
@@ -29,6 +29,7 @@ from chainrule.backends import backend_of, kernels, namespaces
 from . import casting, late
 from .modes import local
 from .node import LEAF, Node
+from .precision import converted
 from .writes import log
 
 
@@ -54,18 +55,26 @@ def compile_function(name, text, **names):
     return made
 
 
-def _unwrap(name):
-    """Lines that split one input into `<name>_array` and `<name>_edge`."""
+def _unwrap(name, given):
+    """Lines that split one input, the parameter `given`, into `<name>_array` and `<name>_edge`."""
     return [
-        f"if isinstance({name}, late.Tensor):",
-        f"    {name}_array = {name}._array",
-        f"    {name}_edge = {name}._edge",
+        f"if isinstance({given}, late.Tensor):",
+        f"    {name}_array = {given}._array",
+        f"    {name}_edge = {given}._edge",
         f"    if {name}_edge.__class__ is not Node and {name}_edge is not None:",
-        f"        {name}_edge = {name} if {name}_edge is LEAF else {name}._current_edge()",
+        f"        {name}_edge = {given} if {name}_edge is LEAF else {given}._current_edge()",
         "else:",
-        f"    {name}_array = {name}",
+        f"    {name}_array = {given}",
         f"    {name}_edge = None",
     ]
+
+
+def _in_precision(op):
+    """Lines that convert the inputs inside an autocast block, for an operation that declares a policy."""
+    if op.precision is None:
+        return []
+    inputs = ", ".join(op.parameters)
+    return ["if local.state.autocast is not None:", f"    {inputs}, = converted(op.precision, {inputs})"]
 
 
 def _cast(op):
@@ -133,25 +142,27 @@ def _record(op):
     lines += ["    if state.on_record is not None:", "        state.on_record(node, out)"]
     if op.view:
         statics = static if op.static else "{}"
-        lines.append(f"share(out, {op.inputs[0]}, op, {statics})")
+        lines.append(f"share(out, {op.parameters[0]}, op, {statics})")
     return lines
 
 
 def function(op):
     """The function callers use."""
-    header = [*op.inputs]
+    header = [
+        f"{given}={op.defaults[name]!r}" if name in op.defaults else given
+        for name, given in zip(op.inputs, op.parameters, strict=True)
+    ]
     if op.variadic:
         header.append("*" + op.variadic)
-    header = [f"{n}={op.defaults[n]!r}" if n in op.defaults and n in op.inputs else n for n in header]
     header += [f"{n}=defaults[{n!r}]" if n in op.defaults else n for n in op.static]
-    passed = [*op.inputs, *(["*" + op.variadic] if op.variadic else []), *(f"{n}={n}" for n in op.static)]
+    passed = [*op.parameters, *(["*" + op.variadic] if op.variadic else []), *(f"{n}={n}" for n in op.static)]
     arrays = [f"{name}_array" for name in op.inputs] + (["*arrays"] if op.variadic else [])
-    body = []
-    for name in op.inputs:
-        body += _unwrap(name)
+    body = _in_precision(op)
+    for name, given in zip(op.inputs, op.parameters, strict=True):
+        body += _unwrap(name, given)
     if op.variadic:
         body.append(f"arrays, edges, graph = unwrap_all({op.variadic})")
-    all_raw = [f"{name}_array is {name}" for name in op.inputs]
+    all_raw = [f"{name}_array is {given}" for name, given in zip(op.inputs, op.parameters, strict=True)]
     if op.variadic:
         all_raw.append(f"arrays is {op.variadic}")
     given = passed[: len(passed) - len(op.static)]
@@ -187,7 +198,7 @@ def function(op):
     body.append("return out")
     text = f"def operation({', '.join(header)}):\n" + "\n".join("    " + line for line in body)
     made = compile_function(
-        op.name, text, op=op, forward=op.forward, late=late, Node=Node, LEAF=LEAF, namespaces=namespaces, cast=casting.cast, log=log, local=local,
+        op.name, text, op=op, forward=op.forward, late=late, Node=Node, LEAF=LEAF, namespaces=namespaces, cast=casting.cast, converted=converted, log=log, local=local,
         kernels=kernels, new=object.__new__, defaults=op.defaults, find_namespace=find_namespace,
         wrap_all=wrap_all, unwrap_all=unwrap_all, cast_all=cast_all, attach=attach, share=share, explained=explained,
     )  # fmt: skip
@@ -245,6 +256,17 @@ def explained(op, error, *arrays):
     if isinstance(error, MemoryError):
         backend = backend_of(next(one for one in arrays if one.__class__ in namespaces))
         return backend.out_of_memory(error)
+    if isinstance(error, AttributeError):
+        foreign = [one for one in arrays if one is not None and not casting.is_operand(one)]
+        return casting.refusal(op, foreign[0]) if foreign else error
+    if isinstance(error, TypeError) and "ufunc" in str(error):
+        kinds = {one.dtype.kind: one.dtype for one in arrays if one.__class__ in namespaces}
+        if "c" in kinds:
+            return NotImplementedError(
+                f"{op.name}: expected a real tensor, got {kinds['c']}; use .real, .imag or .abs()"
+            )
+        if "b" in kinds:
+            return NotImplementedError(f"{op.name}: not defined for bool tensors; convert with .int()")
     text = f"{op.name}: {error} (inputs: {given})"
     if isinstance(error, IndexError):
         return IndexError(text)

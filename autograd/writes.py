@@ -23,7 +23,7 @@ class WriteLog:
 
     def wrote(self, array):
         """Note that `array`'s memory is being overwritten."""
-        root = backend_of(array).root(array)
+        root = array if array.base is None else backend_of(array).root(array)
         key = id(root)
         with self._lock:
             self.epoch += 1

@@ -125,6 +125,9 @@ class BatchedBackend(Backend):
             f"of the batch has its own. Choose with where() instead of if, index with Tensors, or keep this out of vmap"
         )
 
+    def noticing_zero(self):
+        return self.under.noticing_zero()
+
     def copy_to(self, array, index=None):
         return wrap(self.under.copy_to(array._stored, index), array.levels)
 

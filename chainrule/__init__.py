@@ -310,6 +310,7 @@ _later = {
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
     "numpy": "chainrule.numpy",
+    "onnx": "chainrule.onnx",
     "optim": "chainrule.optim",
     "profiler": "chainrule.autograd.profiler",
     "save": "chainrule.io:save",

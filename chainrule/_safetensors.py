@@ -185,17 +185,6 @@ def _interpret(raw, kind, shape, where, name):
 
 
 def _check_start(length_bytes, length, size, where):
-    if length_bytes[:4] == b"PK\x03\x04" or length_bytes[:2] in (
-        b"\x80\x02",
-        b"\x80\x03",
-        b"\x80\x04",
-        b"\x80\x05",
-    ):
-        raise CheckpointError(
-            where,
-            "this is a pickle (torch.save writes them), which could run code when loaded; where it was "
-            "written, save it with safetensors.torch.save_file instead",
-        )
     if len(length_bytes) < 8:
         raise CheckpointError(where, f"the file has {size} bytes, too few for a header")
     if length > MAX_HEADER:

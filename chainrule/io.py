@@ -1,6 +1,7 @@
 """Checkpoints: `save` and `load` for nested dicts, lists and tuples of Tensors, arrays, numbers and text.
 
-A file is in the safetensors format and holds data only: loading it cannot run code. A flat dict of Tensors is stored under
+A file is in the safetensors format and holds data only: loading it cannot run code. `load` also reads the files of
+`torch.save` (see `_pytorch_file`), without PyTorch and with nothing in them run. A flat dict of Tensors is stored under
 its own names, for any reader of the format; how anything else was nested is written as JSON beside the tensors. Every
 tensor and the header carry a checksum. A file is replaced as a whole: whoever reads it, even after a
 crash in the middle of `save`, finds the old one or the new one.
@@ -19,11 +20,13 @@ from chainrule.autograd.tensor import Size, Tensor
 from chainrule.backends import backend_of, devices, dtypes, get, namespaces
 
 from . import _safetensors
+from ._atomic import replace
 from ._safetensors import CheckpointError
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "load", "load_pt", "save"]
 
 _VERSION = 1
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _MAX_DEPTH = 100
 _VERSION_KEY, _STRUCTURE, _COMPLEX = "chainrule.version", "chainrule.structure", "chainrule.complex128"
 
@@ -43,7 +46,7 @@ def save(obj, f):
         for part in parts:
             f.write(part)
     else:
-        _replace(os.fsdecode(f), parts)
+        replace(os.fsdecode(f), parts)
 
 
 def load(f, map_location=None, *, verify=True, weights_only=True):
@@ -53,10 +56,13 @@ def load(f, map_location=None, *, verify=True, weights_only=True):
     CPU, saved device as text) that gives the Tensor to use; None puts each where it was. verify: check the checksums.
     weights_only is accepted as PyTorch has it; no file can hold code.
 
-    A safetensors file of other origin gives a dict of Tensors (of NumPy arrays for types that Tensors lack).
-    bfloat16 becomes float32 where ml_dtypes is not installed. CheckpointError names file, tensor and fault of a bad file.
+    A safetensors file of other origin gives a dict of Tensors (of NumPy arrays for types that Tensors lack); a file of
+    `torch.save` what `load_pt` makes of it. bfloat16 becomes float32 where ml_dtypes is not installed.
+    CheckpointError names file, tensor and fault of a bad file.
     """
     with _opened(f) as (file, size, where):
+        if _is_pytorch(file):
+            return _read_pytorch(file, size, where, map_location)
         arrays, metadata, own = _safetensors.read(file, size, where, verify)
     reader = _Reader(arrays, map_location, where)
     if not own:
@@ -67,6 +73,36 @@ def load(f, map_location=None, *, verify=True, weights_only=True):
             where, f"it has version {version!r}, this chainrule reads version {_VERSION}: upgrade chainrule"
         )
     return reader.read(metadata)
+
+
+def load_pt(f, map_location=None):
+    """What `torch.save` wrote to `f`: state dicts of models and optimizers, Tensors, Parameters, numbers, text, containers.
+
+    No code of the file is run: what asks for more than data (a whole module, a TorchScript program) is a CheckpointError
+    that names it. Tensors that shared a storage share it here, where they stay on the CPU. map_location: as in `load`.
+    """
+    with _opened(f) as (file, size, where):
+        if not _is_pytorch(file):
+            raise CheckpointError(
+                where, "torch.save did not write this; chainrule.load reads safetensors files"
+            )
+        return _read_pytorch(file, size, where, map_location)
+
+
+def _is_pytorch(file):
+    """Whether an open file is a zip archive or a pickle; a safetensors file has a brace in the ninth place."""
+    start = file.read(9)
+    file.seek(0)
+    return start[8:] != b"{" and (start[:4] == b"PK\x03\x04" or start[:2] in _PICKLES)
+
+
+def _read_pytorch(file, size, where, map_location):
+    from . import _pytorch_file
+
+    def place(tensor, location, name):
+        return _placed(tensor, location, map_location, where, name)
+
+    return _pytorch_file.read(file, size, where, place)
 
 
 def _dump(value):
@@ -198,32 +234,7 @@ class _Reader:
             raise CheckpointError(
                 self.where, "its structure names a Tensor that the file does not hold", name
             )
-        tensor = Tensor._wrap(self.arrays[name])
-        wanted = self.map_location
-        if callable(wanted):
-            found = wanted(tensor, location)
-            if found is not None:
-                return found
-            wanted = None
-        elif isinstance(wanted, dict):
-            wanted = wanted.get(location)
-        if wanted is None:
-            try:
-                device = devices.device(location)
-            except (RuntimeError, TypeError) as error:
-                raise CheckpointError(self.where, f"its device is not valid: {error}", name) from None
-        else:
-            device = devices.device(wanted)
-        return self._on(device, tensor, name)
-
-    def _on(self, device, tensor, name):
-        backend = get(device.type)
-        if not backend.available():
-            raise RuntimeError(
-                f"load: tensor {name!r} of {self.where} belongs on {device}, which cannot be used here "
-                f'({backend.why_not()}); pass map_location="cpu"'
-            )
-        return Tensor._wrap(backend.from_host(tensor._array, device.index))
+        return _placed(Tensor._wrap(self.arrays[name]), location, self.map_location, self.where, name)
 
     def _decode(self, node):
         if isinstance(node, list):
@@ -250,6 +261,33 @@ class _Reader:
         "dtype": lambda self, name: dtypes.as_dtype(name),
         "device": lambda self, text: devices.device(text),
     }
+
+
+def _placed(tensor, location, wanted, where, name):
+    """A Tensor saved from the device `location`, on the device that a map_location `wanted` gives it."""
+    if callable(wanted):
+        found = wanted(tensor, location)
+        if found is not None:
+            return found
+        wanted = None
+    elif isinstance(wanted, dict):
+        wanted = wanted.get(location)
+    if wanted is None:
+        try:
+            device = devices.device(location)
+        except (RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                where, f'its device is not valid: {error}; map_location="cpu" puts it elsewhere', name
+            ) from None
+    else:
+        device = devices.device(wanted)
+    backend = get(device.type)
+    if not backend.available():
+        raise RuntimeError(
+            f"load: tensor {name!r} of {where} belongs on {device}, which cannot be used here "
+            f'({backend.why_not()}); pass map_location="cpu"'
+        )
+    return Tensor._wrap(backend.from_host(tensor._array, device.index))
 
 
 def _tensors_in(structure):
@@ -301,34 +339,3 @@ def _opened(f):
         else:
             data = file.read()
             yield io.BytesIO(data), len(data), path
-
-
-def _replace(path, parts):
-    """Put a file made of `parts` at `path`, so that at every moment the old or the new one is there."""
-    path = os.path.realpath(path)  # through a link, to the file it names
-    folder = os.path.dirname(path)
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
-    if mode is not None and not stat.S_ISREG(mode):
-        raise OSError(f"save: {path} is not a file that can be replaced; open it and pass the open file")
-    temporary = os.path.join(folder, f".chainrule-{os.urandom(8).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            if mode is not None:
-                os.chmod(temporary, stat.S_IMODE(mode))
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # the new name must reach the disk too
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,5 +1,6 @@
 """Mixed precision: output dtypes against PyTorch's CPU autocast, gradients, nesting, the cache; and the switches that do nothing."""
 
+import inspect
 import threading
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import amp, func, nn
+from chainrule.autograd.modes import local
+from chainrule.autograd.precision import precision
 from chainrule.nn import functional as F
 
 # name -> (function of a library and its nn.functional, shapes of its float inputs)
@@ -46,6 +49,19 @@ CASES = {
     "relu": (lambda t, F, x: x.relu(), [(3,)]),
     "max_pool2d": (lambda t, F, x: F.max_pool2d(x, 2), [(1, 1, 4, 4)]),
     "avg_pool3d": (lambda t, F, x: F.avg_pool3d(x, 2), [(1, 1, 4, 4, 4)]),
+    "vdot": (lambda t, F, a, b: t.vdot(a, b), [(3,), (3,)]),
+    "tensordot": (lambda t, F, a, b: t.tensordot(a, b, 1), [(3, 4), (4, 5)]),
+    "inner_number": (lambda t, F, a, b: t.inner(a, b), [(4,), (4,)]),
+    "max_unpool1d": (lambda t, F, x: F.max_unpool1d(x, t.tensor([[0, 3]]), 2), [(1, 2)]),
+    "fractional_pool": (lambda t, F, x: F.fractional_max_pool2d(x, 2, output_size=2), [(1, 1, 4, 4)]),
+    "cholesky_ex": (lambda t, F, x: t.linalg.cholesky_ex(x @ x.T)[0], [(3, 3)]),
+    "inv_ex": (lambda t, F, x: t.linalg.inv_ex(x)[0], [(3, 3)]),
+    "many_heads": (
+        lambda t, F, x, w, b, k, o: F.multi_head_attention_forward(
+            x, x, x, 4, 2, w, None, k, k, False, 0.0, o, b, need_weights=False
+        )[0],
+        [(3, 2, 4), (12, 4), (4,), (1, 1, 4), (4, 4)],
+    ),
     "lstm": (lambda t, F, x: t.nn.LSTM(4, 5)(x)[0], [(2, 3, 4)]),
 }
 
@@ -71,16 +87,30 @@ def test_output_dtypes_are_those_of_pytorch(name, dtype):
     assert tuple(ours.shape) == tuple(theirs.shape)
 
 
-def test_every_listed_name_exists_and_has_its_code_back():
-    before = {function: function.__code__ for function in amp._listed()}
+def test_declared_functions_show_their_own_signature_and_are_not_touched_by_a_block():
+    assert list(inspect.signature(cr.sum).parameters) == ["input", "dim", "keepdim", "dtype"]
+    assert list(inspect.signature(F.linear).parameters) == ["input", "weight", "bias"]
+    assert cr.matmul.__name__ == "matmul" and cr.matmul.__module__.endswith("functions.product")
+    before = cr.matmul.__code__
     with cr.autocast("cpu"):
-        assert all(function.__code__ is not code for function, code in before.items())
+        assert cr.matmul.__code__ is before
         with cr.autocast("cpu", enabled=False):
-            pass
-        assert F.linear.__code__ is not before[F.linear]
+            assert local.state.autocast is None
+    assert local.state.autocast is None
     with pytest.raises(ZeroDivisionError), cr.autocast("cpu"):
         raise ZeroDivisionError
-    assert all(function.__code__ is code for function, code in before.items())
+    with pytest.raises(RuntimeError, match="matmul"), cr.autocast("cpu"):
+        cr.ones(2, 3) @ cr.ones(2, 3)
+    assert local.state.autocast is None
+    with cr.autocast("cpu", enabled=False):
+        assert local.state.autocast is None
+
+
+def test_a_policy_must_be_known():
+    with pytest.raises(ValueError, match="lowest"):
+        precision("lowest")
+    with pytest.raises(ValueError, match="f32"):
+        precision(accelerator="f32")
 
 
 def test_gradients_are_those_of_the_rounded_computation_in_the_parameters_dtype():
@@ -159,7 +189,11 @@ def test_the_cache_converts_a_parameter_once():
             with cr.no_grad():
                 w.add_(1)
             assert (x @ w)[0, 0].item() == 2 * w[0, 0].item()
-    assert not amp._thread.cache
+            with cr.autocast("cpu", enabled=False):
+                assert (x @ w).dtype is cr.float32
+            assert bool(local.state.autocast.cache) is cached
+            cr.clear_autocast_cache()
+            assert not local.state.autocast.cache
 
 
 def test_other_threads_compute_as_ever():
@@ -190,7 +224,20 @@ def test_accelerators_have_a_list_of_their_own():
         ):
             assert wide.dtype is cr.float32
         assert cr.addcmul(y, y, x).dtype is cr.float32 and cr.dot(y[0], x[0]).dtype is cr.float32
+        assert y.trace().dtype is cr.float16 and y.nansum().dtype is cr.float16
+        assert cr.ormqr(x, x[0], x).dtype is cr.float32
     assert y.exp().dtype is cr.float16
+
+
+def test_older_names_of_linear_algebra_compute_in_float32():
+    pytest.importorskip("ml_dtypes")
+    a = cr.eye(3).bfloat16()
+    with cr.autocast("cpu"):
+        assert cr.triangular_solve(a, a)[0].dtype is cr.float32
+        packed, pivots = cr.lu(a)
+        assert (
+            packed.dtype is cr.float32 and cr.linalg.lu_solve(packed, pivots, a.float()).dtype is cr.float32
+        )
 
 
 def test_bad_calls():

@@ -1,6 +1,8 @@
 """Datasets, samplers and DataLoader: which samples come, in which order, and what happens when a worker goes wrong."""
 
+import importlib
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from chainrule.utils.data import (
     ConcatDataset,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     Sampler,
@@ -182,6 +185,55 @@ def test_weighted_sampler():
             WeightedRandomSampler(weights, 1)
     with pytest.raises(ValueError, match="3 samples cannot be drawn from 2"):
         WeightedRandomSampler([1, 2, 0], 3, replacement=False)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_distributed_sampler(drop):
+    for size, count in itertools.product((0, 1, 5, 12), (1, 2, 5)):
+        shares = [DistributedSampler(range(size), count, rank, drop_last=drop) for rank in range(count)]
+        lists = [list(one) for one in shares]
+        assert all(len(one) == len(share) for one, share in zip(lists, shares, strict=True))
+        taken = Counter(sum(lists, []))
+        if size and not drop:
+            assert set(taken) == set(range(size))
+        if drop:
+            assert max(taken.values(), default=0) <= 1
+    first = DistributedSampler(range(50), 2, 0)
+    order = list(first)
+    assert list(first) == order == list(DistributedSampler(range(50), 2, 0))
+    first.set_epoch(1)
+    assert list(first) != order
+    assert list(DistributedSampler(range(5), 2, 1, shuffle=False)) == [1, 3, 0]
+    assert (
+        importlib.import_module("chainrule.utils.data.distributed").DistributedSampler is DistributedSampler
+    )
+    with pytest.raises(ValueError, match="no process group.*num_replicas"):
+        DistributedSampler(range(5))
+    with pytest.raises(ValueError, match="between 0 and 1, got 2"):
+        DistributedSampler(range(5), 2, 2)
+
+
+def test_a_curriculum():
+    """The sampler of docs/data.md: the easy samples first, and in each epoch more of the hard ones."""
+
+    class Curriculum(Sampler):
+        def __init__(self, difficulty, epochs):
+            self.order = np.argsort(difficulty, kind="stable").tolist()
+            self.epochs, self.epoch = epochs, 0
+
+        def __len__(self):
+            return math.ceil(len(self.order) * min(1, (self.epoch + 1) / self.epochs))
+
+        def __iter__(self):
+            return iter(SubsetRandomSampler(self.order[: len(self)]))
+
+    lengths = [5, 1, 4, 2, 3, 6]
+    sampler = Curriculum(lengths, epochs=3)
+    loader = DataLoader(lengths, batch_size=2, sampler=sampler)
+    seen = []
+    for sampler.epoch in range(4):
+        seen.append(sorted(sum((batch.tolist() for batch in loader), [])))
+    assert seen == [[1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]]
 
 
 def test_batch_sampler():
@@ -551,6 +603,7 @@ def test_a_worker_killed_from_outside(module):
     begin = time.monotonic()
     with pytest.raises(RuntimeError, match="killed by signal 9"):
         list(epoch)
+    print(f"noticed after {time.monotonic() - begin:.2f} s")
     assert time.monotonic() - begin < 5 and not children()
 
 

@@ -3,6 +3,7 @@
 from chainrule.autograd import late, ops
 from chainrule.autograd.ops import elementwise
 from chainrule.autograd.ops.elementwise import at_least, at_most, power, power_scalar
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import tensor_of
@@ -60,11 +61,13 @@ def div(input, other, *, rounding_mode=None):
     return quotient + ((quotient < 0) & (quotient * other != input))  # integers stay exact beyond 2**53
 
 
+@precision(accelerator="float32")
 def pow(input, exponent):
     """input ** exponent. A Python exponent of 2 or 0.5 takes the direct way."""
     if not isinstance(exponent, (int, float, complex)) or not isinstance(input, late.Tensor):
         return power(input, exponent)
-    kind = result_type(input, exponent)
+    real = input._array.dtype.kind in "fV" and not isinstance(exponent, complex)
+    kind = input.dtype if real else result_type(input, exponent)
     if kind.is_floating_point or kind.is_complex:
         x = input if input.dtype is kind else input.to(kind)
         if exponent == 2:
@@ -119,9 +122,9 @@ def where(condition, input=None, other=None):
         from .indexing import nonzero
 
         return nonzero(condition, as_tuple=True)
-    if condition.dtype is dtypes.uint8:
+    if tensor_of(condition, "where").dtype is dtypes.uint8:
         condition = condition != 0
-    if tensor_of(condition, "where").dtype is not dtypes.bool:
+    if condition.dtype is not dtypes.bool:
         raise RuntimeError(
             f"where: expected a condition of dtype bool, got {condition.dtype}; write condition != 0"
         )
@@ -138,6 +141,7 @@ def lerp(input, end, weight):
     return elementwise.lerp(input, tensor_of(end, "lerp"), weight)
 
 
+@precision(accelerator="widest")
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
     kind = result_type(input, tensor1, tensor2)
@@ -146,9 +150,11 @@ def addcmul(input, tensor1, tensor2, *, value=1):
     return elementwise.addcmul(tensor_of(input, "addcmul"), tensor1, tensor2, value=value)
 
 
+@precision(accelerator="widest")
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 / tensor2. Two integer tensors are refused: whether to round would be a guess."""
-    if not any(one.dtype.is_floating_point or one.dtype.is_complex for one in (tensor1, tensor2)):
+    factors = (tensor_of(tensor1, "addcdiv"), tensor_of(tensor2, "addcdiv"))
+    if not any(one.dtype.is_floating_point or one.dtype.is_complex for one in factors):
         raise RuntimeError(
             f"addcdiv: cannot divide {tensor1.dtype} by {tensor2.dtype}; use input + value * div(tensor1, tensor2), with the "
             f"rounding_mode you want, or convert with .float()"
@@ -223,17 +229,18 @@ def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
 
 def equal(input, other):
     """Whether two Tensors have the same shape and the same elements, as a bool."""
-    return tuple(input.shape) == tuple(other.shape) and bool((input == other).all())
+    x, y = tensor_of(input, "equal"), tensor_of(other, "equal")
+    return tuple(x.shape) == tuple(y.shape) and bool((x == y).all())
 
 
 def is_floating_point(input):
     """Whether the elements are floating point numbers."""
-    return input.dtype.is_floating_point
+    return tensor_of(input, "is_floating_point").dtype.is_floating_point
 
 
 def is_complex(input):
     """Whether the elements are complex numbers."""
-    return input.dtype.is_complex
+    return tensor_of(input, "is_complex").dtype.is_complex
 
 
 def numel(input):

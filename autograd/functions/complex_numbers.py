@@ -2,6 +2,7 @@
 
 from chainrule.autograd import ops
 from chainrule.autograd.ops import complex_numbers
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import tensor_of
@@ -23,6 +24,7 @@ def complex(real, imag):
     return complex_numbers.make_complex(real, imag)
 
 
+@precision(cpu="float32")
 def polar(abs, angle):
     """abs * (cos(angle) + i sin(angle)); two floating point Tensors of one dtype."""
     _parts("polar", abs, angle, "abs or angle")
@@ -41,6 +43,7 @@ def view_as_real(input):
     return complex_numbers.view_as_real(input)
 
 
+@precision(cpu="float32")
 def view_as_complex(input):
     """Real pairs in the last dimension as complex numbers. (*, 2) -> (*), a view."""
     x = tensor_of(input, "view_as_complex")

@@ -3,6 +3,7 @@
 from chainrule.autograd import ops
 
 from . import layout, shape, splitting
+from .common import tensor_of
 
 
 def _copied(view, name):
@@ -18,13 +19,13 @@ def _copied(view, name):
 
 
 def _slice(input, dim=0, start=None, end=None, step=1):
-    axis = shape.wrap_dim(dim, input.ndim, "slice_copy")
+    axis = shape.wrap_dim(dim, tensor_of(input, "slice_copy").ndim, "slice_copy")
     return input[(slice(None),) * axis + (slice(start, end, step),)]
 
 
 alias_copy = _copied(lambda input: input, "alias_copy")
 as_strided_copy = _copied(layout.as_strided, "as_strided_copy")
-detach_copy = _copied(lambda input: input.detach(), "detach_copy")
+detach_copy = _copied(lambda input: tensor_of(input, "detach_copy").detach(), "detach_copy")
 diagonal_copy = _copied(shape.diagonal, "diagonal_copy")
 expand_copy = _copied(shape.expand, "expand_copy")
 narrow_copy = _copied(shape.narrow, "narrow_copy")

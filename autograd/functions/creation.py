@@ -36,7 +36,7 @@ def _on(backend, where):
 
 
 @contextlib.contextmanager
-def _allocating(name, size, backend=cpu):
+def allocating(name, size, backend=cpu):
     """Says in our words that there is no memory of that size."""
     try:
         yield
@@ -168,7 +168,7 @@ def _filled(name, doc):
         shape = _wanted(sizes, size, name)
         _strided(name, layout)
         backend, where = place(device)
-        with _allocating(name, shape, backend), _on(backend, where):
+        with allocating(name, shape, backend), _on(backend, where):
             return _finish(getattr(backend.xp, name)(shape, dtype=_dtype(dtype)), requires_grad)
 
     make.__name__ = make.__qualname__ = name
@@ -295,7 +295,7 @@ def arange(
     count = builtins.max(math.ceil((end - start) / step), 0)
     if dtype.kind in "iu":
         start, _, step = whole
-    with _allocating("arange", count):
+    with allocating("arange", count):
         host = (start + numpy.arange(count) * step).astype(dtype)
     return _finish(put(host, device), requires_grad)
 
@@ -310,7 +310,7 @@ def _spaced(name, start, end, steps, dtype, layout):
     default = dtypes.get_default_dtype()
     dtype = dtypes.as_numpy(dtype or (default.to_complex() if complex_ends else default))
     wide = "complex128" if dtype.kind == "c" else "float64"
-    with _allocating(name, steps):
+    with allocating(name, steps):
         first, last = (number(one, dtype, name).astype(wide) for one in (start, end))
         return numpy.linspace(first, last, steps), dtype
 
@@ -338,7 +338,7 @@ def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False,
     _strided("eye", layout)
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"eye: n and m must not be negative, got n={n}, m={m}")
-    with _allocating("eye", (n, m)):
+    with allocating("eye", (n, m)):
         host = numpy.eye(n, m, dtype=_dtype(dtype))
     return _finish(put(host, device), requires_grad)
 
@@ -349,7 +349,7 @@ def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False,
 def _draw(shape, dtype, device, generator, how, *args):
     backend, where = place(device)
     source = generator if generator is not None else _random_numbers.default_generator
-    with _allocating(how, shape, backend), _on(backend, where):
+    with allocating(how, shape, backend), _on(backend, where):
         return getattr(source, how)(*args, shape, _dtype(dtype), backend.xp)
 
 
@@ -403,7 +403,7 @@ def randperm(
     _strided("randperm", layout)
     backend, where = place(device)
     source = generator if generator is not None else _random_numbers.default_generator
-    with _on(backend, where):
+    with _on(backend, where), allocating("randperm", n, backend):
         array = source.permutation(n, backend.xp).astype(_dtype(dtype or dtypes.int64))
     return _finish(array, requires_grad)
 
@@ -452,7 +452,7 @@ def meshgrid(*tensors, indexing="ij"):
     swap = indexing == "xy" and len(tensors) > 1
     if swap:
         tensors = (tensors[1], tensors[0], *tensors[2:])
-    shape = tuple(one.numel() for one in tensors)
+    shape = tuple(tensor_of(one, "meshgrid").numel() for one in tensors)
     grids = [
         one.reshape(tuple(-1 if i == axis else 1 for i in range(len(shape)))).expand(shape)
         for axis, one in enumerate(tensors)

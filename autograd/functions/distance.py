@@ -1,6 +1,7 @@
 """Distances between all pairs of two lists of points, and the shortening of slices to a norm."""
 
 from chainrule.autograd import ops
+from chainrule.autograd.precision import precision
 
 from .common import tensor_of, wrap_dim
 from .reduction import floating, norm
@@ -14,6 +15,7 @@ _MODES = {
 }
 
 
+@precision("float32")
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """The p-norm distances of all points x1 (*, P, M) to all x2 (*, R, M): (*, P, R), with leading dimensions broadcast.
 
@@ -40,7 +42,8 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     many = a.shape[-2] > 25 or b.shape[-2] > 25
     if p == 2 and (mode == _MODES[1] or (many and mode == _MODES[0])):
         return _euclidean(a, b)
-    return norm(ops.expand_dims(a, -2) - ops.expand_dims(b, -3), p, -1)
+    # Points without coordinates are 0 apart by any norm.
+    return norm(ops.expand_dims(a, -2) - ops.expand_dims(b, -3), p if a.shape[-1] else 2, -1)
 
 
 def _euclidean(a, b):
@@ -50,6 +53,7 @@ def _euclidean(a, b):
     return ops.where(apart, ops.sqrt(ops.where(apart, square, 1)), 0)
 
 
+@precision(accelerator="float32")
 def renorm(input, p, dim, maxnorm):
     """Each slice along `dim` whose p-norm is greater than `maxnorm`, scaled down to it."""
     x = floating(input, None, "renorm")

@@ -6,6 +6,7 @@ goes: "backward" (None: on the inverse transform), "forward", or "ortho" (half o
 
 from chainrule.autograd import ops
 from chainrule.autograd.ops import fft as transforms
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from . import creation
@@ -122,31 +123,37 @@ def _conj(x, name):
 # --- one dimension ---
 
 
+@precision(cpu="float32")
 def fft(input, n=None, dim=-1, norm=None):
     """y_k = sum_j x_j e^(-2 pi i j k / n) along `dim`; complex."""
     return _complex_transform(transforms.fftn, input, n, dim, norm, "fft.fft")
 
 
+@precision(cpu="float32")
 def ifft(input, n=None, dim=-1, norm=None):
     """The inverse of `fft`."""
     return _complex_transform(transforms.ifftn, input, n, dim, norm, "fft.ifft")
 
 
+@precision(cpu="float32")
 def rfft(input, n=None, dim=-1, norm=None):
     """The first n // 2 + 1 frequencies of `fft` for a real input; the others are their conjugates."""
     return _real_forward(input, n, dim, norm, "fft.rfft")
 
 
+@precision(cpu="float32")
 def irfft(input, n=None, dim=-1, norm=None):
     """The inverse of `rfft`: a real signal of length n, by default 2 (m - 1) for m frequencies."""
     return _real_inverse(input, n, dim, norm, "fft.irfft")
 
 
+@precision(cpu="float32")
 def hfft(input, n=None, dim=-1, norm=None):
     """`fft` of a signal that is Hermitian, of which the first half is given: real, of length n, by default 2 (m - 1)."""
     return _real_inverse(_conj(input, "fft.hfft"), n, dim, _turned(norm, "fft.hfft"), "fft.hfft")
 
 
+@precision(cpu="float32")
 def ihfft(input, n=None, dim=-1, norm=None):
     """The inverse of `hfft`: the first half of a Hermitian signal, for a real spectrum."""
     return ops.conj(_real_forward(input, n, dim, _turned(norm, "fft.ihfft"), "fft.ihfft"))
@@ -155,21 +162,25 @@ def ihfft(input, n=None, dim=-1, norm=None):
 # --- several dimensions ---
 
 
+@precision(cpu="float32")
 def fftn(input, s=None, dim=None, norm=None):
     """`fft` along several dimensions: `dim`, or the last len(s), or all."""
     return _complex_transform(transforms.fftn, input, s, dim, norm, "fft.fftn")
 
 
+@precision(cpu="float32")
 def ifftn(input, s=None, dim=None, norm=None):
     """The inverse of `fftn`."""
     return _complex_transform(transforms.ifftn, input, s, dim, norm, "fft.ifftn")
 
 
+@precision(cpu="float32")
 def rfftn(input, s=None, dim=None, norm=None):
     """`fftn` of a real input, without the half of the last dimension that the other half determines."""
     return _real_forward(input, s, dim, norm, "fft.rfftn")
 
 
+@precision(cpu="float32")
 def irfftn(input, s=None, dim=None, norm=None):
     """The inverse of `rfftn`: real; the last dimension has by default an even length."""
     return _real_inverse(input, s, dim, norm, "fft.irfftn")

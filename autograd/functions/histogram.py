@@ -117,7 +117,7 @@ def bincount(input, weights=None, minlength=0):
     length = max(minlength, int(ops.amax(x)) + 1 if x.numel() else 0)
     if weights is None:
         return count_places(x.to(dtypes.int64), length=length) if length else x.new_zeros(0, dtype="int64")
-    if weights.shape != x.shape or weights.dtype.is_complex:
+    if tensor_of(weights, "bincount").shape != x.shape or weights.dtype.is_complex:
         raise RuntimeError(
             f"bincount: weights must be real and have input's shape {tuple(x.shape)}, got {weights.dtype} of shape "
             f"{tuple(weights.shape)}"

@@ -5,6 +5,7 @@ import numpy
 from chainrule.autograd import inplace, late, ops
 from chainrule.autograd.modes import local
 from chainrule.autograd.ops import indexing as indexing_ops
+from chainrule.autograd.precision import precision
 from chainrule.autograd.writes import log
 from chainrule.backends import backend_of, namespaces
 
@@ -207,7 +208,7 @@ def _aligned(x, dim, index, name, src=None):
         return x, raw, src, axis
     x = x if x.ndim else ops.reshape(x, (1,))
     raw = raw if raw.ndim else raw.reshape(1)
-    if src is not None and not src.ndim:
+    if src is not None and not tensor_of(src, name).ndim:
         src = ops.reshape(src, (1,))
     for one, what in ((x, "input"), *([] if src is None else [(src, "src")])):
         if raw.ndim != one.ndim:
@@ -230,6 +231,7 @@ def _in_range(raw, length, name, lowest=0):
 
 def take_along_dim(input, indices, dim=None):
     """Values of `input` at `indices` along `dim`, other dimensions broadcast; of the flattened input without dim."""
+    tensor_of(input, "take_along_dim")
     if index_array(indices, "take_along_dim").dtype.name not in ("int64", "int32"):
         raise RuntimeError(
             f"take_along_dim: indices must be int64, got {indices.dtype}; convert with .long()"
@@ -284,12 +286,13 @@ def _source(x, src):
 
 
 def _same_dtype(x, source, name):
-    if x.dtype != source.dtype:
+    if x.dtype != tensor_of(source, name).dtype:
         raise RuntimeError(
             f"{name}: the source must be of the input's dtype {x.dtype}, got {source.dtype}; convert it with .to(...)"
         )
 
 
+@precision(accelerator="widest")
 def scatter_add(input, dim, index, src):
     """A copy of input with src[i, j] added at [index[i, j], j] for dim 0, and so on; repeated places add up."""
     x, raw, src, axis = _aligned(tensor_of(input, "scatter_add"), dim, index, "scatter_add", src)
@@ -337,6 +340,7 @@ def index_add(input, dim, index, source, *, alpha=1):
     return _shaped(indexing_ops.index_add(x, source, index=raw, axis=axis), input)
 
 
+@precision(cpu="widest")
 def index_copy(input, dim, index, source):
     """A copy of input with slice index[i] along `dim` replaced by slice i of source."""
     x, axis, raw, source = _lines(input, dim, index, "index_copy", source)
@@ -362,9 +366,10 @@ def _single(x, value, name):
     return value.to(device=x.device, dtype=x.dtype)
 
 
+@precision(accelerator="widest")
 def index_put(input, indices, values, accumulate=False):
     """A copy of input with `values` written (or added) at input[indices]."""
-    values = _source(input, values)
+    values = _source(tensor_of(input, "index_put"), values)
     _same_dtype(input, values, "index_put")
     _, places = _parsed(input, tuple(indices), "index_put")
     return indexing_ops.index_put(input, values, index=places or (), accumulate=accumulate)
@@ -372,14 +377,16 @@ def index_put(input, indices, values, accumulate=False):
 
 def masked_fill(input, mask, value):
     """A copy of input with `value` where `mask` is True."""
-    if mask.dtype.name != "bool":
+    tensor_of(input, "masked_fill")
+    if tensor_of(mask, "masked_fill").dtype.name != "bool":
         raise RuntimeError(f"masked_fill: expected a mask of dtype bool, got {mask.dtype}; write mask != 0")
     return ops.where(mask, _single(input, value, "masked_fill"), input)
 
 
 def masked_select(input, mask):
     """The elements where `mask` is True, in row-major order, as a 1-d tensor."""
-    if mask.dtype.name != "bool":
+    tensor_of(input, "masked_select")
+    if tensor_of(mask, "masked_select").dtype.name != "bool":
         raise RuntimeError(f"masked_select: expected a mask of dtype bool, got {mask.dtype}; write mask != 0")
     from .shape import broadcast_tensors
 
@@ -389,13 +396,14 @@ def masked_select(input, mask):
 
 def nonzero(input, *, as_tuple=False):
     """The positions of the elements that are not 0: one row each, or, as a tuple, one index tensor per dimension."""
-    x = input.reshape(1) if as_tuple and not input.ndim else input
+    x = tensor_of(input, "nonzero")
+    x = x.reshape(1) if as_tuple and not x.ndim else x
     rows = indexing_ops.nonzero(x)
     return tuple(rows[:, i] for i in range(rows.shape[1])) if as_tuple else rows
 
 
 def take(input, index):
     """Elements of the flattened input at `index`, in the shape of index."""
-    raw = index_array(index, "take")
-    _in_range(raw, input.numel(), "take", lowest=-input.numel())
-    return indexing_ops.take(input.reshape(-1), index=(raw,))
+    x, raw = tensor_of(input, "take"), index_array(index, "take")
+    _in_range(raw, x.numel(), "take", lowest=-x.numel())
+    return indexing_ops.take(x.reshape(-1), index=(raw,))

@@ -57,7 +57,7 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     """A copy of the input with `src`, of shape `size`, written where `as_strided` reads."""
     x = tensor_of(input, "as_strided_scatter")
     size, stride, offset = _geometry(x, size, stride, storage_offset, "as_strided_scatter")
-    if tuple(src.shape) != size:
+    if tuple(tensor_of(src, "as_strided_scatter").shape) != size:
         raise RuntimeError(f"as_strided_scatter: src has shape {tuple(src.shape)}, expected {size}")
     from .rearranging import written
 
@@ -193,7 +193,7 @@ def resize_(self, *sizes_given, memory_format=None):
 
 def resize_as_(self, tensor, memory_format=None):
     """`resize_` to the shape of `tensor`."""
-    return resize_(self, tensor.shape)
+    return resize_(tensor_of(self, "resize_as_"), tensor_of(tensor, "resize_as_").shape)
 
 
 # Page-locked memory

@@ -10,6 +10,7 @@ from chainrule.autograd import late, ops
 from chainrule.autograd.ops import linalg as basic
 from chainrule.autograd.ops import linalg_det, linalg_factor, linalg_pinv, linalg_spectral
 from chainrule.autograd.ops.linalg_common import LinAlgError
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from . import creation, product, shape
@@ -69,11 +70,13 @@ def _together(a, b, name):
 # --- inverses and systems of equations ---
 
 
+@precision(cpu="float32")
 def inv(A):
     """The inverse of each matrix. LinAlgError, naming the entry of the batch, where one is singular."""
     return basic.inv(matrices(A, "linalg.inv", square=True))
 
 
+@precision(cpu="float32")
 def inv_ex(A, *, check_errors=False):
     """(inverse, info): as `inv`, but a singular matrix gives NaNs and in `info` the elimination step that failed."""
     A = matrices(A, "linalg.inv_ex", square=True)
@@ -100,6 +103,7 @@ def identity_like(A):
     return creation.eye(A.shape[-1], dtype=A.dtype, device=A.device)
 
 
+@precision(cpu="float32")
 def solve(A, B, *, left=True):
     """X with A X = B (or X A = B if not `left`). B holds matrices, or vectors where its shape is that of A without a dimension.
 
@@ -160,6 +164,7 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False):
     return ops.swapaxes(turned, -1, -2)
 
 
+@precision(cpu="float32")
 def cholesky_solve(B, L, upper=False):
     """X with A X = B, where L is the Cholesky factor of A: A = L L^H, or L^H L if `upper`."""
     first = adjoint(L) if upper else L
@@ -167,12 +172,14 @@ def cholesky_solve(B, L, upper=False):
     return solve_triangular(adjoint(first), half, upper=True)
 
 
+@precision(cpu="float32")
 def cholesky_inverse(L, upper=False):
     """The inverse of the matrix whose Cholesky factor is L: of L L^H, or of L^H L if `upper`."""
     L = matrices(L, "cholesky_inverse", square=True)
     return cholesky_solve(ops.broadcast_to(identity_like(L), tuple(L.shape)), L, upper)
 
 
+@precision(cpu="float32")
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None):
     """The Moore-Penrose pseudo-inverse: singular values up to max(atol, rtol * the largest) count as 0.
 
@@ -187,6 +194,9 @@ def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None):
 
 def tolerances(A, atol, rtol):
     """The absolute and the relative tolerance below which a singular value counts as 0, with PyTorch's defaults."""
+    for one in (atol, rtol):
+        if isinstance(one, late.Tensor) and one.dtype.is_complex:
+            raise RuntimeError(f"linalg: a tolerance must be real, got {one.dtype}")
     if rtol is None:
         default = max(A.shape[-2:]) * dtypes.finfo(A.dtype).eps
         if isinstance(atol, late.Tensor):
@@ -201,11 +211,10 @@ def _number_or_array(tolerance, A):
         return 0.0
     if not isinstance(tolerance, late.Tensor):
         return float(tolerance)
-    if tolerance.dtype.is_complex:
-        raise RuntimeError(f"linalg: a tolerance must be real, got {tolerance.dtype}")
     return tolerance.detach().to(A.dtype.to_real())._array
 
 
+@precision(cpu="float32")
 def lstsq(A, B, rcond=None, *, driver=None):
     """The shortest X that minimises |A X - B|, as (solution, residuals, rank, singular_values).
 
@@ -261,6 +270,7 @@ def slogdet(A):
 # --- factorisations ---
 
 
+@precision(cpu="float32")
 def cholesky(A, *, upper=False):
     """The lower triangular L with L L^H = A (or the upper triangular one with L^H L = A) for Hermitian positive-definite A.
 
@@ -271,6 +281,7 @@ def cholesky(A, *, upper=False):
     return linalg_factor.cholesky(A, upper=bool(upper))
 
 
+@precision(cpu="float32")
 def cholesky_ex(A, *, upper=False, check_errors=False):
     """(L, info): as `cholesky`, but where A is not positive-definite L is NaN, and `info` the order of the first leading minor
     that is not."""
@@ -279,6 +290,7 @@ def cholesky_ex(A, *, upper=False, check_errors=False):
     return CholeskyEx(L, info)
 
 
+@precision(cpu="float32")
 def qr(A, mode="reduced"):
     """(Q, R) with Q R = A, Q with orthonormal columns, R upper triangular.
 
@@ -292,6 +304,7 @@ def qr(A, mode="reduced"):
     return QR(A.new_empty(0) if mode == "r" else Q, R)
 
 
+@precision(cpu="float32")
 def svd(A, full_matrices=True, *, driver=None):
     """(U, S, Vh) with U diag(S) Vh = A and S descending.
 
@@ -303,6 +316,7 @@ def svd(A, full_matrices=True, *, driver=None):
     return SVD(*linalg_spectral.svd(matrices(A, "linalg.svd"), full_matrices=bool(full_matrices)))
 
 
+@precision(cpu="float32")
 def svdvals(A, *, driver=None):
     """The singular values of each matrix, descending. Differentiable everywhere; to second order where they are distinct."""
     return linalg_spectral.svdvals(matrices(A, "linalg.svdvals"))
@@ -317,6 +331,7 @@ def _triangle(UPLO, name):
     return UPLO.upper()
 
 
+@precision(cpu="float32")
 def eigh(A, UPLO="L"):
     """(eigenvalues, eigenvectors) of Hermitian A, of which the lower ("L") or upper triangle is read; eigenvalues ascending.
 
@@ -328,6 +343,7 @@ def eigh(A, UPLO="L"):
     )
 
 
+@precision(cpu="float32")
 def eigvalsh(A, UPLO="L"):
     """The eigenvalues of Hermitian A, ascending. Differentiable everywhere; to second order where they are distinct."""
     return linalg_spectral.eigvalsh(
@@ -335,6 +351,7 @@ def eigvalsh(A, UPLO="L"):
     )
 
 
+@precision(cpu="float32")
 def eig(A):
     """(eigenvalues, eigenvectors) of square A, complex and in no order; the eigenvectors, columns, have length 1.
 
@@ -343,6 +360,7 @@ def eig(A):
     return Eig(*linalg_spectral.eig(matrices(A, "linalg.eig", square=True)))
 
 
+@precision(cpu="float32")
 def eigvals(A):
     """The eigenvalues of square A, complex and in no order. Differentiable where A can be diagonalised."""
     return linalg_spectral.eigvals(matrices(A, "linalg.eigvals", square=True))

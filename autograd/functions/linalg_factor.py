@@ -4,6 +4,7 @@ from collections import namedtuple
 
 from chainrule.autograd import late, ops
 from chainrule.autograd.ops import linalg_factor as factor
+from chainrule.autograd.precision import precision
 
 from . import creation
 from .common import holds, tensor_of
@@ -54,6 +55,7 @@ def lu_factor(A, *, pivot=True):
     return LUFactor(packed, pivots)
 
 
+@precision(cpu="float32")
 def lu_factor_ex(A, *, pivot=True, check_errors=False):
     """(LU, pivots, info): as `lu_factor`, with the step in which elimination met a pivot of 0, or 0."""
     packed, pivots, _ = factor.lu_factor(matrices(A, "linalg.lu_factor_ex"), pivot=bool(pivot))
@@ -63,6 +65,7 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False):
     return LUFactorEx(packed, pivots, info)
 
 
+@precision("unchanged")
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False):
     """X with A X = B (X A = B if not `left`; with A^H in place of A if `adjoint`), for A factored by `lu_factor`."""
     name = "linalg.lu_solve"
@@ -109,11 +112,13 @@ def lu_with_infos(A, pivot=True, get_infos=False):
     return (packed, pivots, info) if get_infos else (packed, pivots)
 
 
+@precision(cpu="float32")
 def lu_solve_older(b, LU_data, LU_pivots):
     """`torch.lu_solve`: X with A X = b, for A factored by `lu_factor`; the older spelling of `linalg.lu_solve`."""
     return lu_solve(LU_data, LU_pivots, b)
 
 
+@precision(cpu="float32")
 def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
     """(X, A) with A X = b, or A^T X = b if `transpose`; the older spelling of `linalg.solve_triangular`."""
     turned = ops.swapaxes(A, -1, -2) if transpose else A
@@ -124,11 +129,13 @@ def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
 # --- Householder reflectors ---
 
 
+@precision(cpu="float32")
 def geqrf(input):
     """(a, tau): the QR factorisation as LAPACK stores it, R above Householder vectors. Not differentiable: see `linalg.qr`."""
     return GeQRF(*factor.geqrf(matrices(input, "geqrf")))
 
 
+@precision(cpu="float32")
 def householder_product(A, tau):
     """The first n columns of H_1 H_2 ... H_k, H_i = 1 - tau_i v_i v_i^H; v_i is column i of A below a 1 on its diagonal.
 
@@ -145,6 +152,7 @@ def householder_product(A, tau):
     return _reflect(A, tau, start, False)
 
 
+@precision(cpu="float32", accelerator="unchanged")
 def ormqr(input, tau, other, left=True, transpose=False):
     """Q other, or with left=False other Q, or with Q^H in place of Q if `transpose`, Q being the product of the reflectors that
     `householder_product` multiplies, all m columns of it."""

@@ -2,6 +2,7 @@
 
 from chainrule.autograd import ops
 from chainrule.autograd.ops import linalg_spectral
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import holds, reduced, tensor_of, wrap_dims
@@ -50,11 +51,6 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     if isinstance(ord, (bool, str)) or not isinstance(ord, (int, float)):
         raise RuntimeError(f"{name}: ord must be a number, got {ord!r}; matrix_norm takes names")
     axis = reduced(dim, x.ndim, name)
-    lengths = tuple(x.shape) if axis is None else [x.shape[one] for one in axis]
-    if 0 in lengths and (ord < 0 or ord == _INF):
-        raise RuntimeError(
-            f"{name}: the {ord}-norm of no elements is not defined (shape {tuple(x.shape)}, dim {dim})"
-        )
     if x.dtype.is_complex:
         axis = tuple(range(x.ndim)) if axis is None else axis
         if ord == 2:  # one norm of all the parts is smooth also where single elements are 0
@@ -135,6 +131,7 @@ def norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
+@precision(cpu="float32")
 def cond(A, p=None):
     """The condition number |A|_p |A^-1|_p; infinite for a singular matrix.
 
@@ -156,6 +153,7 @@ def cond(A, p=None):
     return ops.where(info != 0, _INF, found) if holds((info != 0).any()) else found
 
 
+@precision(cpu="float32")
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):
     """How many singular values (|eigenvalues| if `hermitian`) exceed max(atol, rtol * the largest); an integer, not differentiable.
 

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 from chainrule.autograd import inplace, ops
 from chainrule.autograd.ops import linalg as basic
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from . import linalg, shape
@@ -43,6 +44,7 @@ def matrix_power(A, n):
     return ops.positive(result) if result is A else result
 
 
+@precision("lower")
 def multi_dot(tensors):
     """The product of two or more matrices in the order that takes the fewest multiplications; the first and last may be vectors."""
     name = "linalg.multi_dot"
@@ -92,6 +94,7 @@ def _chained(chain):
     return multiplied(0, count - 1)
 
 
+@precision("lower")
 def chain_matmul(*matrices):
     """The product of matrices in the cheapest order; the older spelling of `linalg.multi_dot`."""
     matrices = matrices[0] if len(matrices) == 1 and isinstance(matrices[0], (list, tuple)) else matrices
@@ -101,6 +104,7 @@ def chain_matmul(*matrices):
 # --- vectors ---
 
 
+@precision("lower")
 def vecdot(x, y, *, dim=-1):
     """sum conj(x) y over `dim`; the other dimensions broadcast."""
     name = "linalg.vecdot"
@@ -115,9 +119,11 @@ def vecdot(x, y, *, dim=-1):
     return ops.sum(terms, wrap_dim(dim, terms.ndim, name))
 
 
+@precision(cpu="unchanged", accelerator="widest")
 def vdot(input, other):
     """sum conj(input) other, for two vectors."""
-    if tensor_of(input, "vdot").ndim != 1 or tensor_of(other, "vdot").ndim != 1 or input.shape != other.shape:
+    x, y = tensor_of(input, "vdot"), tensor_of(other, "vdot")
+    if x.ndim != 1 or x.shape != y.shape:
         raise RuntimeError(
             f"vdot: expected two vectors of one length, got shapes {tuple(input.shape)} and {tuple(other.shape)}"
         )
@@ -141,6 +147,7 @@ def linalg_cross(input, other, *, dim=-1):
     return basic.cross(a, b, axis=axis)
 
 
+@precision(accelerator="widest")
 def cross(input, other, dim=None):
     """The vector product along `dim`, by default along the first dimension of length 3; see `linalg.cross`."""
     if dim is None:
@@ -182,6 +189,7 @@ def older_vander(x, N=None, increasing=False):
 # --- tensors as matrices ---
 
 
+@precision(cpu="float32")
 def tensorinv(A, ind=2):
     """The inverse of A as a map: its first `ind` dimensions are the rows of a square matrix, the others its columns."""
     name = "linalg.tensorinv"
@@ -195,6 +203,7 @@ def tensorinv(A, ind=2):
     return inv(A.reshape(n, n)).reshape(*columns, *rows)
 
 
+@precision(cpu="float32")
 def tensorsolve(A, B, dims=None):
     """X with tensordot(A, X, X.ndim) = B; the dimensions `dims` of A are moved to its end first."""
     name = "linalg.tensorsolve"
@@ -241,6 +250,7 @@ def block_diag(*tensors):
     return ops.concatenate(rows, 0)
 
 
+@precision(cpu="float32", accelerator="unchanged")
 def trace(input):
     """The sum of the diagonal of a matrix."""
     if tensor_of(input, "trace").ndim != 2:
@@ -262,16 +272,19 @@ def _plus(beta, input, alpha, product):
     return (input if beta == 1 else beta * input) + scaled
 
 
+@precision(accelerator="lower")
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta * input + alpha * mat @ vec. (n), (n, m), (m) -> (n)."""
     return _plus(beta, tensor_of(input, "addmv"), alpha, mv(mat, vec))
 
 
+@precision(accelerator="lower")
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * the outer product of two vectors. (n, m), (n), (m) -> (n, m)."""
     return _plus(beta, tensor_of(input, "addr"), alpha, outer(vec1, vec2))
 
 
+@precision("lower")
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * the sum over the batch of batch1 @ batch2. (n, p), (b, n, m), (b, m, p) -> (n, p)."""
     return _plus(beta, tensor_of(input, "addbmm"), alpha, ops.sum(bmm(batch1, batch2), 0))
@@ -288,6 +301,7 @@ def logdet(input):
     return ops.where(sign == -1, float("nan"), size)
 
 
+@precision(cpu="float32")
 def pinverse(input, rcond=1e-15):
     """The pseudo-inverse; the older spelling of `linalg.pinv`."""
     return linalg.pinv(input, rcond)
@@ -310,6 +324,7 @@ def older_svd(input, some=True, compute_uv=True):
     return OlderSVD(U, S, adjoint(Vh))
 
 
+@precision(cpu="float32")
 def older_cholesky(input, upper=False):
     """`torch.cholesky`: the older spelling of `linalg.cholesky`."""
     return linalg.cholesky(input, upper=upper)

@@ -1,6 +1,7 @@
 """The methods of a Tensor, by part of mathematics: each is the function of that name, in the class body, on one line."""
 
 from importlib import import_module
+from typing import Any
 
 import numpy
 
@@ -352,7 +353,7 @@ class Conversion:
     )  # fmt: skip
 
 
-Later = type("Later", (), {entry[0]: _late(*entry) for entry in names.entries(names.METHODS)})
+Later: Any = type("Later", (), {entry[0]: _late(*entry) for entry in names.entries(names.METHODS)})
 
 
 class Methods(Arithmetic, InPlace, Reduction, Shape, Indexing, Product, Conversion, Later):

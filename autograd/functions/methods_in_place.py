@@ -1,6 +1,7 @@
 """The methods that write into a tensor: each is an operation followed by a recorded write, and right or refused."""
 
 from importlib import import_module
+from typing import Any
 
 from chainrule.autograd import inplace, late, ops
 
@@ -31,7 +32,9 @@ def _late_in_place(name, module, attribute):
     return method
 
 
-Later = type("Later", (), {entry[0] + "_": _late_in_place(*entry) for entry in names.entries(names.IN_PLACE)})
+Later: Any = type(
+    "Later", (), {entry[0] + "_": _late_in_place(*entry) for entry in names.entries(names.IN_PLACE)}
+)
 
 
 class InPlace(Later):

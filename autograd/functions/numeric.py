@@ -109,11 +109,11 @@ def _panels(y, x, dx, dim, name):
         raise IndexError(f"{name}: expected at least 1 dimension, got a 0-d tensor")
     axis = wrap_dim(dim, y.ndim, name)
     for label, one in (("y", y), ("x", x)):
-        if one is not None and one.dtype is dtypes.bool:
+        if one is not None and tensor_of(one, name).dtype is dtypes.bool:
             raise RuntimeError(f"{name}: {label} must be numbers, got {one.dtype}; convert with .float()")
     if x is None:
         return (part(y, axis, 1, None) + part(y, axis, 0, -1)) * (0.5 * (1 if dx is None else dx)), axis
-    if tensor_of(x, name).ndim == 1:
+    if x.ndim == 1:
         if x.shape[0] != y.shape[axis]:
             raise RuntimeError(
                 f"{name}: x of length {x.shape[0]} does not fit dim {axis} of y of shape {tuple(y.shape)}"

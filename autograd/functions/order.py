@@ -12,6 +12,7 @@ from chainrule.autograd.ops.blocks import wide
 from chainrule.autograd.ops.indexing import along
 from chainrule.autograd.ops.reduction import extreme_rule
 from chainrule.autograd.ops.scan import running_place
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import holds, wrap_dim
@@ -176,6 +177,7 @@ def _gathered(values, ranks):
     return ops.take_along_axis(values, index=ranks.detach().to(dtypes.int64)._array, axis=values.ndim - 1)
 
 
+@precision(cpu="float32")
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The q-th quantiles along `dim` (of all elements by default), q in [0, 1]; NaN where there is a NaN.
 
@@ -185,6 +187,7 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     return _quantile(input, q, dim, keepdim, interpolation, "quantile", False)
 
 
+@precision(cpu="float32")
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """`quantile` of the elements that are not NaN; NaN where there are none."""
     return _quantile(input, q, dim, keepdim, interpolation, "nanquantile", True)

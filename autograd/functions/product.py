@@ -5,10 +5,12 @@ import string
 
 from chainrule.autograd import ops
 from chainrule.autograd.ops import product
+from chainrule.autograd.precision import precision
 
 from .common import sizes, tensor_of, wrap_dim
 
 
+@precision("lower")
 def matmul(input, other):
     """The matrix product, batched over leading dimensions; 1-d operands are vectors, as in NumPy."""
     a, b = tensor_of(input, "matmul"), tensor_of(other, "matmul")
@@ -46,12 +48,14 @@ def _of_ndim(name, *pairs):
             )
 
 
+@precision("lower")
 def mm(input, mat2):
     """The product of two matrices. (n, k), (k, m) -> (n, m)."""
     _of_ndim("mm", (input, 2), (mat2, 2))
     return matmul(input, mat2)
 
 
+@precision("lower")
 def bmm(input, mat2):
     """The products of two batches of matrices. (b, n, k), (b, k, m) -> (b, n, m)."""
     _of_ndim("bmm", (input, 3), (mat2, 3))
@@ -60,12 +64,14 @@ def bmm(input, mat2):
     return matmul(input, mat2)
 
 
+@precision(cpu="unchanged", accelerator="lower")
 def mv(input, vec):
     """Matrix times vector. (n, k), (k) -> (n)."""
     _of_ndim("mv", (input, 2), (vec, 1))
     return matmul(input, vec)
 
 
+@precision(accelerator="widest")
 def dot(input, tensor):
     """The inner product of two vectors."""
     _of_ndim("dot", (input, 1), (tensor, 1))
@@ -88,11 +94,13 @@ def _weighted(input, found, beta, alpha):
     return found if beta == 0 else found + (input if beta == 1 else input * beta)
 
 
+@precision("lower")
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * mat1 @ mat2."""
     return _weighted(input, mm(mat1, mat2), beta, alpha)
 
 
+@precision("lower")
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * batch1 @ batch2."""
     return _weighted(input, bmm(batch1, batch2), beta, alpha)
@@ -100,13 +108,14 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
 
 def inner(input, other):
     """Sums of products over the last dimensions."""
-    if input.ndim == 0 or other.ndim == 0:
+    if tensor_of(input, "inner").ndim == 0 or tensor_of(other, "inner").ndim == 0:
         return input * other
     return tensordot(input, other, ([-1], [-1]))
 
 
 def tensordot(a, b, dims=2):
     """Sums of products over the given dimensions: the last `dims` of a and first of b, or two lists; length 1 is repeated."""
+    a, b = tensor_of(a, "tensordot"), tensor_of(b, "tensordot")
     if isinstance(dims, int):
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
@@ -126,7 +135,9 @@ def tensordot(a, b, dims=2):
     shape_a, shape_b = [a.shape[i] for i in keep_a], [b.shape[i] for i in keep_b]
     first = a.permute(*keep_a, *left).reshape((math.prod(shape_a), count))
     second = b.permute(*right, *keep_b).reshape((count, math.prod(shape_b)))
-    return product.matmul(first, second).reshape(sizes((shape_a + shape_b,), "tensordot"))
+    # As in PyTorch, what gives a single number stays in the precision of its inputs inside an autocast block.
+    multiply = product.matmul if math.prod(shape_a + shape_b) == 1 else matmul
+    return multiply(first, second).reshape(sizes((shape_a + shape_b,), "tensordot"))
 
 
 def _matched(x, dims, other, others):
@@ -138,10 +149,12 @@ def _matched(x, dims, other, others):
     return shape
 
 
+@precision("lower")
 def einsum(equation, *operands):
     """Einstein summation: `einsum("bij,bjk->bik", a, b)`; implicit output, ellipsis and repeated letters as in NumPy."""
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
+    operands = [tensor_of(one, "einsum") for one in operands]
     return product.einsum(*operands, equation=_explicit(equation.replace(" ", ""), operands))
 
 

@@ -66,6 +66,7 @@ def select_scatter(input, src, dim, index):
     """A copy of the input with `src` in the slice `index` along `dim`."""
     from .shape import select
 
+    tensor_of(input, "select_scatter")
     _fits(input, src, select(input.detach(), dim, index), "select_scatter")
     axis = wrap_dim(dim, input.ndim, "select_scatter")
     return written(input, src, ((ops.getitem, {"index": (slice(None),) * axis + (index,)}),))
@@ -85,6 +86,7 @@ def diagonal_scatter(input, src, offset=0, dim1=0, dim2=1):
     """A copy of the input with `src` on the diagonal of two dimensions."""
     from .shape import diagonal
 
+    tensor_of(input, "diagonal_scatter")
     _fits(input, src, diagonal(input.detach(), offset, dim1, dim2), "diagonal_scatter")
     axes = {"axis1": wrap_dim(dim1, input.ndim, ""), "axis2": wrap_dim(dim2, input.ndim, "")}
     return written(input, src, ((ops.diagonal, {"offset": offset, **axes}),))

@@ -3,6 +3,7 @@
 from collections import namedtuple
 
 from chainrule.autograd import late, ops
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import reduced, tensor_of, wrap_dim
@@ -20,7 +21,7 @@ def _summed(x, dtype, op, *args):
     """op(x, *args) in `dtype`; without it, integers and bools as int64."""
     if dtype is not None:
         return op(x.to(dtype), *args).to(dtype)  # bools were counted
-    return op(x if x.dtype.is_floating_point or x.dtype.is_complex else x.to(dtypes.int64), *args)
+    return op(x if x._array.dtype.kind in "fcV" else x.to(dtypes.int64), *args)
 
 
 def floating(x, dtype, name):
@@ -35,6 +36,7 @@ def floating(x, dtype, name):
     return x
 
 
+@precision(accelerator="float32")
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum over `dim` (all by default); integers and bools sum to int64."""
     x = tensor_of(input, "sum")
@@ -74,6 +76,7 @@ def std_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
+@precision("float32")
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """Product over `dim` (all by default); the gradient is right also where elements are 0."""
     x = tensor_of(input, "prod")
@@ -190,6 +193,7 @@ def count_nonzero(input, dim=None):
     return ops.count_nonzero(x, reduced(dim, x.ndim, "count_nonzero"))
 
 
+@precision(accelerator="float32")
 def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(x))) along `dim`, without overflow."""
     x = tensor_of(input, "logsumexp")
@@ -197,6 +201,7 @@ def logsumexp(input, dim, keepdim=False):
 
 
 def _scan(name, op):
+    @precision(accelerator="float32")
     def function(input, dim, *, dtype=None):
         x = tensor_of(input, name)
         axis = wrap_dim(dim, x.ndim, name)
@@ -210,6 +215,7 @@ def _scan(name, op):
 cumsum, cumprod = _scan("cumsum", ops.cumsum), _scan("cumprod", ops.cumprod)
 
 
+@precision(accelerator="float32")
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     """The vector p-norm (sum |x|^p)^(1/p) over `dim` (all by default); "fro" is p = 2. The gradient at 0 is 0."""
     x = floating(input, dtype, "norm")
@@ -228,6 +234,7 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     )
 
 
+@precision(accelerator="float32")
 def dist(input, other, p=2):
     """The p-norm of input - other."""
     return norm(input - other, p)

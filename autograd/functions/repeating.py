@@ -4,14 +4,14 @@ from chainrule.autograd import late
 from chainrule.autograd.ops import shape as shape_ops
 from chainrule.backends import dtypes
 
-from .common import sizes, wrap_dim
+from .common import sizes, tensor_of, wrap_dim
 from .shape import given_sizes, reshape
 
 
 def repeat(input, *args, repeats=None):
     """The whole tensor repeated, `repeats[i]` times along dimension i."""
     counts = sizes(given_sizes(args, repeats), "repeat")
-    if len(counts) < input.ndim:
+    if len(counts) < tensor_of(input, "repeat").ndim:
         raise RuntimeError(
             f"repeat: {len(counts)} repeats for an input of {input.ndim} dimensions; give one for each"
         )
@@ -23,7 +23,7 @@ def repeat(input, *args, repeats=None):
 def tile(input, *args, dims=None):
     """`repeat`; missing leading counts are 1."""
     counts = sizes(given_sizes(args, dims), "tile")
-    return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
+    return repeat(input, (1,) * (tensor_of(input, "tile").ndim - len(counts)) + counts)
 
 
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
@@ -31,6 +31,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
 
     Given counts alone, the positions 0, 1, ..., each as often as its count says.
     """
+    tensor_of(input, "repeat_interleave")
     if repeats is None:
         positions = input.new_tensor(range(input.numel()), dtype=dtypes.int64)
         return repeat_interleave(positions, input, 0, output_size=output_size)

@@ -65,12 +65,12 @@ def _viewed_as(x, dtype):
 
 def view_as(input, other):
     """`view` in the shape of `other`."""
-    return view(input, other.shape)
+    return view(input, tensor_of(other, "view_as").shape)
 
 
 def reshape_as(input, other):
     """`reshape` in the shape of `other`."""
-    return reshape(input, other.shape)
+    return reshape(input, tensor_of(other, "reshape_as").shape)
 
 
 def flatten(input, start_dim=0, end_dim=-1):
@@ -86,14 +86,14 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 def unflatten(input, dim, sizes):
     """One dimension split into several; one of `sizes` may be -1."""
-    axis = wrap_dim(dim, input.ndim, "unflatten")
+    axis = wrap_dim(dim, tensor_of(input, "unflatten").ndim, "unflatten")
     inner = _resolved(tuple(sizes), input.shape[axis], "unflatten", (input.shape[axis],))
     return reshape(input, (*input.shape[:axis], *inner, *input.shape[axis + 1 :]))
 
 
 def ravel(input):
     """All elements in one dimension."""
-    return reshape(input, (-1,) if input._array.size else (0,))
+    return reshape(input, (-1,) if tensor_of(input, "ravel")._array.size else (0,))
 
 
 def permute(input, *args, dims=None):
@@ -115,7 +115,7 @@ def transpose(input, dim0, dim1):
 
 def t(input):
     """The transpose of a matrix; a vector or a 0-d tensor as it is."""
-    if input.ndim > 2:
+    if tensor_of(input, "t").ndim > 2:
         raise RuntimeError(
             f"t: expected at most 2 dimensions, got shape {tuple(input.shape)}; use .transpose or .mT"
         )
@@ -194,7 +194,7 @@ def broadcast_tensors(*tensors):
     """The Tensors expanded to their common shape."""
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tensors[0]
-    shape = broadcast_shapes(*(one.shape for one in tensors))
+    shape = broadcast_shapes(*(tensor_of(one, "broadcast_tensors").shape for one in tensors))
     return tuple(expand(one, shape) for one in tensors)
 
 
@@ -233,7 +233,8 @@ def stack(tensors, dim=0):
 
 def hstack(tensors):
     """Joined along dimension 1 (0 for 1-d tensors)."""
-    return cat([atleast_1d(one) for one in tensors], 0 if tensors[0].ndim <= 1 else 1)
+    tensors = [atleast_1d(one) for one in tensors]
+    return cat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
 def vstack(tensors):
@@ -265,7 +266,7 @@ def atleast_2d(*tensors):
 
 def narrow(input, dim, start, length):
     """`length` slices along `dim` from `start` on. A view."""
-    if input.ndim == 0:
+    if tensor_of(input, "narrow").ndim == 0:
         raise RuntimeError("narrow: a 0-d tensor has no dimension to narrow")
     if isinstance(start, late.Tensor) and (start.ndim or start.dtype.name not in _INTEGERS):
         raise RuntimeError(
@@ -282,7 +283,7 @@ def narrow(input, dim, start, length):
 
 def select(input, dim, index):
     """One slice along `dim`, which is taken out. A view."""
-    axis = wrap_dim(dim, input.ndim, "select")
+    axis = wrap_dim(dim, tensor_of(input, "select").ndim, "select")
     if not -input.shape[axis] <= index < input.shape[axis]:
         raise IndexError(
             f"select: index {index} is out of range for dimension {axis} of shape {tuple(input.shape)}"
@@ -292,13 +293,13 @@ def select(input, dim, index):
 
 def unbind(input, dim=0):
     """All slices along `dim`, as a tuple. Views."""
-    axis = wrap_dim(dim, input.ndim, "unbind")
+    axis = wrap_dim(dim, tensor_of(input, "unbind").ndim, "unbind")
     return tuple(select(input, axis, i) for i in range(input.shape[axis]))
 
 
 def split(input, split_size_or_sections, dim=0):
     """The tensor cut along `dim` into pieces of one size (the last may be smaller) or of the given sizes. Views."""
-    axis = wrap_dim(dim, input.ndim, "split")
+    axis = wrap_dim(dim, tensor_of(input, "split").ndim, "split")
     length, pieces = input.shape[axis], split_size_or_sections
     if isinstance(pieces, int):
         if pieces <= 0:
@@ -316,29 +317,32 @@ def chunk(input, chunks, dim=0):
     """The tensor cut along `dim` into at most `chunks` pieces of equal size (the last may be smaller). Views."""
     if chunks <= 0:
         raise RuntimeError(f"chunk: expected a positive number of chunks, got {chunks}")
-    length = input.shape[wrap_dim(dim, input.ndim, "chunk")]
-    return split(input, max(-(-length // chunks), 1), dim)
+    x = tensor_of(input, "chunk")
+    length = x.shape[wrap_dim(dim, x.ndim, "chunk")]
+    # Of nothing there are as many pieces as asked for.
+    return split(x, -(-length // chunks) if length else [0] * chunks, dim)
 
 
 def flip(input, *args, dims=None):
     """The order of the elements along `dims` reversed."""
-    dims = wrap_dims(sizes(given_sizes(args, dims), "flip"), input.ndim, "flip") if input.ndim else ()
-    return ops.flip(input, dims) if dims else ops.copy(input)
+    x = tensor_of(input, "flip")
+    dims = wrap_dims(sizes(given_sizes(args, dims), "flip"), x.ndim, "flip") if x.ndim else ()
+    return ops.flip(x, dims) if dims else ops.copy(x)
 
 
 def roll(input, shifts, dims=None):
     """Elements shifted along `dims` (of the flattened input by default), coming back at the other end."""
-    shifts = sizes((shifts,), "roll")
+    x, shifts = tensor_of(input, "roll"), sizes((shifts,), "roll")
     given = None if dims is None else sizes((dims,), "roll")
-    if given and not input.ndim:
+    if given and not x.ndim:
         raise IndexError(f"roll: a 0-d tensor has no dims to roll along, got {given}")
     # A dim may be named twice: its shifts add up.
-    dims = tuple(wrap_dim(one, input.ndim, "roll") for one in given or ())
+    dims = tuple(wrap_dim(one, x.ndim, "roll") for one in given or ())
     if len(shifts) != (len(dims) or 1):
         raise RuntimeError(f"roll: {len(shifts)} shifts {shifts} for dims {given}; give one for each")
     if not dims:
-        return ops.roll(input, shifts[0], None)
-    return ops.roll(input, shifts[0], dims[0]) if len(dims) == 1 else ops.roll(input, shifts, dims)
+        return ops.roll(x, shifts[0], None)
+    return ops.roll(x, shifts[0], dims[0]) if len(dims) == 1 else ops.roll(x, shifts, dims)
 
 
 def _matrices(input, name):
@@ -359,23 +363,25 @@ def triu(input, diagonal=0):
 
 def diagonal(input, offset=0, dim1=0, dim2=1):
     """The diagonal of two dimensions, as a new last one. A view."""
-    return ops.diagonal(
-        input, offset, wrap_dim(dim1, input.ndim, "diagonal"), wrap_dim(dim2, input.ndim, "diagonal")
-    )
+    x = tensor_of(input, "diagonal")
+    return ops.diagonal(x, offset, wrap_dim(dim1, x.ndim, "diagonal"), wrap_dim(dim2, x.ndim, "diagonal"))
 
 
 def diag_embed(input, offset=0, dim1=-2, dim2=-1):
     """The last dimension put on the diagonal of two new ones, zeros elsewhere."""
-    ndim, n = input.ndim + 1, input.shape[-1] + abs(offset)
+    x = tensor_of(input, "diag_embed")
+    if not x.ndim:
+        raise RuntimeError("diag_embed: expected at least 1 dimension, got a 0-d tensor; use .reshape(1)")
+    ndim, n = x.ndim + 1, x.shape[-1] + abs(offset)
     first, second = wrap_dim(dim1, ndim, "diag_embed"), wrap_dim(dim2, ndim, "diag_embed")
-    rest = iter(input.shape[:-1])
+    rest = iter(x.shape[:-1])
     shape = tuple(n if axis in (first, second) else next(rest) for axis in range(ndim))
-    return ops.diagonal_scatter(input, shape, offset, first, second)
+    return ops.diagonal_scatter(x, shape, offset, first, second)
 
 
 def diag(input, diagonal=0):
     """A vector on the diagonal of a matrix, or the diagonal of a matrix as a vector."""
-    if input.ndim not in (1, 2):
+    if tensor_of(input, "diag").ndim not in (1, 2):
         raise RuntimeError(f"diag: expected 1 or 2 dimensions, got shape {tuple(input.shape)}")
     return diag_embed(input, diagonal) if input.ndim == 1 else ops.copy(ops.diagonal(input, diagonal, 0, 1))
 

@@ -5,7 +5,7 @@ import operator
 from chainrule.autograd import late
 
 from .common import tensor_of, wrap_dim
-from .shape import atleast_1d, cat, chunk, narrow, reshape, split, unsqueeze
+from .shape import cat, chunk, narrow, reshape, split, unsqueeze
 
 
 def tensor_split(input, indices_or_sections, dim=0):
@@ -50,7 +50,9 @@ def _split_along(input, indices_or_sections, axis, least, name):
 
 def hsplit(input, indices_or_sections):
     """`tensor_split` along dimension 1 (0 for a vector), into equal parts."""
-    return _split_along(input, indices_or_sections, 0 if input.ndim == 1 else 1, 1, "hsplit")
+    return _split_along(
+        input, indices_or_sections, 0 if tensor_of(input, "hsplit").ndim == 1 else 1, 1, "hsplit"
+    )
 
 
 def vsplit(input, indices_or_sections):
@@ -101,4 +103,5 @@ def dstack(tensors):
 
 def column_stack(tensors):
     """Joined along dimension 1, vectors as columns."""
-    return cat([reshape(one, (one.numel(), 1)) if one.ndim < 2 else atleast_1d(one) for one in tensors], 1)
+    tensors = [tensor_of(one, "column_stack") for one in tensors]
+    return cat([reshape(one, (one.numel(), 1)) if one.ndim < 2 else one for one in tensors], 1)

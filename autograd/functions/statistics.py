@@ -3,6 +3,7 @@
 import itertools
 
 from chainrule.autograd import ops
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from . import reduction
@@ -23,10 +24,9 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     if x.dtype is dtypes.bool:
         raise RuntimeError("cov: bool tensors have no covariance; convert with .float()")
     x = x.reshape(1, -1) if x.ndim < 2 else x
-    if not (x.dtype.is_floating_point or x.dtype.is_complex):
-        x = x.to(dtypes.get_default_dtype())
-    count = x.shape[1]
-    weights, total, freedom = _weights(count, correction, fweights, aweights)
+    weights, total, freedom = _weights(x.shape[1], correction, fweights, aweights)
+    kind = x.dtype if weights is None else dtypes.result_type(x._array, weights._array)
+    x = x.to(kind if kind.is_floating_point or kind.is_complex else dtypes.get_default_dtype())
     if weights is None:
         centred = x - ops.sum(x, 1, True) / total
         weighted = centred
@@ -115,6 +115,7 @@ def _without_nan(input, dtype, name):
     return ops.where(present, x, ops.zeros_like(x)), present
 
 
+@precision(accelerator="unchanged")
 def nansum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum over `dim` (all by default) of what is not NaN; a NaN gets the gradient 0."""
     if tensor_of(input, "nansum").dtype.is_complex:
@@ -122,6 +123,7 @@ def nansum(input, dim=None, keepdim=False, *, dtype=None):
     return reduction.sum(_without_nan(input, dtype, "nansum")[0], dim, keepdim)
 
 
+@precision(accelerator="unchanged")
 def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean over `dim` (all by default) of what is not NaN; NaN where there is nothing. A NaN gets the gradient 0."""
     x, present = _without_nan(reduction.floating(input, dtype, "nanmean"), None, "nanmean")

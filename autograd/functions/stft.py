@@ -6,6 +6,7 @@ the frames up where they lay and divides by what their windows add up to (Griffi
 
 from chainrule.autograd import ops
 from chainrule.autograd.ops.indexing import index_add
+from chainrule.autograd.precision import precision
 
 from . import creation
 from . import fft as transforms
@@ -45,6 +46,7 @@ def _mirrored(place, length, mode, name):
     return (length - 1) - abs(abs(place) - (length - 1))
 
 
+@precision(cpu="float32")
 def stft(
     input, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect", normalized=False, onesided=None,
     return_complex=None,
@@ -58,7 +60,7 @@ def stft(
     x = tensor_of(input, "stft")
     if x.ndim not in (1, 2):
         raise RuntimeError(f"stft: expected a signal (T) or a batch (B, T), got shape {tuple(x.shape)}")
-    complex_signal = x.dtype.is_complex or (window is not None and window.dtype.is_complex)
+    complex_signal = x.dtype.is_complex or (window is not None and tensor_of(window, "stft").dtype.is_complex)
     if return_complex is None and not complex_signal:
         raise RuntimeError(
             "stft: for real signals say return_complex=True (or False for real and imaginary parts)"

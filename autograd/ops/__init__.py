@@ -32,7 +32,6 @@ from .elementwise import (
     log1p,
     log2,
     log10,
-    logaddexp,
     logical_and,
     logical_not,
     logical_or,
@@ -69,6 +68,7 @@ from .indexing import (
     take,
     take_along_axis,
 )
+from .log_sums import logaddexp
 from .product import einsum as _einsum
 from .product import matmul
 from .reduction import (

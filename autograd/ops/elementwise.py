@@ -8,6 +8,7 @@ import cmath
 import math
 
 from chainrule.autograd.op import op
+from chainrule.backends import backend_of, namespaces
 
 from .blocks import in_float32
 
@@ -24,6 +25,20 @@ def _ordered(name, a, b):
     """Refuse complex numbers, of which NumPy compares the real parts first."""
     if is_complex(a if hasattr(a, "dtype") else b):
         raise NotImplementedError(f"{name}: complex numbers have no order; compare .real, .imag or .abs()")
+
+
+def _divided(name, function, a, b):
+    """function(a, b) of a quotient or its rest. Integers by zero are refused where the library notices it as it computes; on a GPU,
+    where asking would cost a synchronisation, they give what they give."""
+    array = a if a.__class__ in namespaces else b
+    _no_bools(name, a, b)
+    if array.dtype.kind not in "iu" or (array is a and b.__class__ not in namespaces and b != 0):
+        return function(a, b)
+    try:
+        with backend_of(array).noticing_zero():
+            return function(a, b)
+    except FloatingPointError:
+        raise ZeroDivisionError("an integer divided by zero; use .float() for inf and NaN") from None
 
 
 @op(a=lambda xp, g: g, b=lambda xp, g: g, cast="promote", tangent="elementwise")
@@ -58,22 +73,19 @@ def divide(xp, a, b):
 @op(a=lambda xp, g: xp.zeros_like(g), b=lambda xp, g: xp.zeros_like(g), cast="promote", tangent="elementwise")
 def floor_divide(xp, a, b):
     """Elementwise quotient rounded down; its derivative is 0 where it has one."""
-    _no_bools("floor_divide", a, b)
-    return xp.floor_divide(a, b)
+    return _divided("floor_divide", xp.floor_divide, a, b)
 
 
 @op(a=lambda xp, g: g, b=lambda xp, g, a, b: -g * xp.floor(a / b), cast="promote", tangent="elementwise")
 def remainder(xp, a, b):
     """a - b * floor(a / b), with the sign of b."""
-    _no_bools("remainder", a, b)
-    return xp.remainder(a, b)
+    return _divided("remainder", xp.remainder, a, b)
 
 
 @op(a=lambda xp, g: g, b=lambda xp, g, a, b: -g * xp.trunc(a / b), cast="promote", tangent="elementwise")
 def fmod(xp, a, b):
     """a - b * trunc(a / b), with the sign of a."""
-    _no_bools("fmod", a, b)
-    return xp.fmod(a, b)
+    return _divided("fmod", xp.fmod, a, b)
 
 
 @op(x=lambda xp, g: -g, tangent="elementwise")
@@ -88,6 +100,13 @@ def positive(xp, x):
     return xp.positive(x)
 
 
+def _power_base(xp, g, a, b):
+    """b a^(b-1), 0 where b is 0."""
+    if isinstance(b, (int, float, complex)):
+        return g * (b * xp.power(a, b - 1)) if b else xp.zeros_like(g)
+    return g * xp.where(b == 0, 0, b * xp.power(a, xp.where(b == 0, 1, b - 1)))
+
+
 def _power_exponent(xp, g, a, b, y):
     """y * log(a); where a is 0, 0 for the powers that are 0 (or 1) there, and -inf for the infinite ones."""
     if isinstance(a, (int, float, complex)):
@@ -99,7 +118,7 @@ def _power_exponent(xp, g, a, b, y):
 
 
 @op(
-    a=lambda xp, g, a, b: g * xp.where(b == 0, 0, b * xp.power(a, xp.where(b == 0, 1, b - 1))),
+    a=_power_base,
     b=_power_exponent,
     cast="promote",
     tangent="elementwise",
@@ -140,19 +159,26 @@ def sqrt(xp, x):
     return xp.sqrt(x)
 
 
-@op(x=lambda xp, g, y: -0.5 * g * (y * y * y), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, y: -0.5 * g * (y * y * y),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def rsqrt(xp, x):
     """1 / sqrt(x)."""
     return 1 / xp.sqrt(x)
 
 
-@op(x=lambda xp, g, y: -g * (y * y), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, y: -g * (y * y), cast="float", tangent="elementwise", precision={"accelerator": "float32"}
+)
 def reciprocal(xp, x):
     """1 / x."""
     return xp.reciprocal(x)
 
 
-@op(x=lambda xp, g, y: g * y, cast="float", tangent="elementwise")
+@op(x=lambda xp, g, y: g * y, cast="float", tangent="elementwise", precision={"accelerator": "float32"})
 def exp(xp, x):
     """e ** x."""
     return xp.exp(x)
@@ -164,64 +190,44 @@ def exp2(xp, x):
     return xp.exp2(x)
 
 
-@op(x=lambda xp, g, y: g * (y + 1), cast="float", tangent="elementwise")
+@op(x=lambda xp, g, y: g * (y + 1), cast="float", tangent="elementwise", precision={"accelerator": "float32"})
 def expm1(xp, x):
     """e ** x - 1, exact near 0."""
     return xp.expm1(x)
 
 
-@op(x=lambda xp, g, x: g / x, cast="float", tangent="elementwise")
+@op(x=lambda xp, g, x: g / x, cast="float", tangent="elementwise", precision={"accelerator": "float32"})
 def log(xp, x):
     """Natural logarithm."""
     return xp.log(x)
 
 
-@op(x=lambda xp, g, x: g / (x * LN2), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: g / (x * LN2),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def log2(xp, x):
     """Logarithm to base 2."""
     return xp.log2(x)
 
 
-@op(x=lambda xp, g, x: g / (x * LN10), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: g / (x * LN10),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def log10(xp, x):
     """Logarithm to base 10."""
     return xp.log10(x)
 
 
-@op(x=lambda xp, g, x: g / (1 + x), cast="float", tangent="elementwise")
+@op(x=lambda xp, g, x: g / (1 + x), cast="float", tangent="elementwise", precision={"accelerator": "float32"})
 def log1p(xp, x):
     """log(1 + x), exact near 0."""
     return xp.log1p(x)
-
-
-def _log_share(xp, g, a, b, y, exp):
-    """e^(a-y): the share of `a` in y = log(e^a + e^b); half where both are the same infinity. `exp` says to which base."""
-    tie = xp.logical_and(a == b, xp.isinf(y))
-    return g * xp.where(tie, 0.5, exp(xp.where(a == y, 0, a - y)))
-
-
-@op(
-    a=lambda xp, g, a, b, y: _log_share(xp, g, a, b, y, xp.exp),
-    b=lambda xp, g, a, b, y: _log_share(xp, g, b, a, y, xp.exp),
-    cast="float",
-    tangent="elementwise",
-)
-def logaddexp(xp, a, b):
-    """log(e^a + e^b) without overflow."""
-    if not is_complex(a if hasattr(a, "dtype") else b):
-        return xp.logaddexp(a, b)
-    larger = a.real >= b.real
-    return xp.where(larger, a, b) + xp.log1p(xp.exp(xp.where(larger, b - a, a - b)))
-
-
-@op(
-    a=lambda xp, g, a, b, y: _log_share(xp, g, a, b, y, xp.exp2),
-    b=lambda xp, g, a, b, y: _log_share(xp, g, b, a, y, xp.exp2),
-    cast="float",
-)
-def logaddexp2(xp, a, b):
-    """log2(2^a + 2^b) without overflow."""
-    return xp.logaddexp2(a, b)
 
 
 def direction(xp, x):
@@ -230,6 +236,14 @@ def direction(xp, x):
         return sign(x)
     size = absolute(x)
     return xp.conj(x) / xp.where(size == 0, xp.ones_like(size), size)
+
+
+def refuse_complex(name, x):
+    """For functions that are computed for real numbers only."""
+    if x.dtype.kind == "c":
+        raise NotImplementedError(
+            f"{name}: expected a real tensor, got {x.dtype}; use .real, .imag or .abs()"
+        )
 
 
 def is_complex(x):
@@ -320,23 +334,23 @@ def _inside(xp, x, low, high):
 
 
 @op(
-    x=lambda xp, g, x, low: xp.where(x >= low, g, xp.zeros_like(g)),
-    low=lambda xp, g, x, low: xp.where(x < low, g, xp.zeros_like(g)),
+    x=lambda xp, g, x, bound: xp.where(x >= bound, g, xp.zeros_like(g)),
+    bound=lambda xp, g, x, bound: xp.where(x < bound, g, xp.zeros_like(g)),
     cast="promote",
 )
-def at_least(xp, x, low):
+def at_least(xp, x, bound):
     """The larger of two, NaN if either is; unlike `maximum` gives x the whole gradient at a tie."""
-    return xp.maximum(x, low)
+    return xp.maximum(x, bound)
 
 
 @op(
-    x=lambda xp, g, x, high: xp.where(x <= high, g, xp.zeros_like(g)),
-    high=lambda xp, g, x, high: xp.where(x > high, g, xp.zeros_like(g)),
+    x=lambda xp, g, x, bound: xp.where(x <= bound, g, xp.zeros_like(g)),
+    bound=lambda xp, g, x, bound: xp.where(x > bound, g, xp.zeros_like(g)),
     cast="promote",
 )
-def at_most(xp, x, high):
+def at_most(xp, x, bound):
     """The smaller of two, NaN if either is; unlike `minimum` gives x the whole gradient at a tie."""
-    return xp.minimum(x, high)
+    return xp.minimum(x, bound)
 
 
 @op(

@@ -12,6 +12,7 @@ import math
 from chainrule.autograd.op import op
 
 from .blocks import elementwise
+from .elementwise import refuse_complex
 from .selection import select
 
 # Bytes of a float -> numerator and denominator of U, highest power first.
@@ -91,6 +92,7 @@ def _tail(xp, a):
 @elementwise
 def erf(xp, input):
     """The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x. (*) -> (*)."""
+    refuse_complex("erf", input)
     a = xp.absolute(input)
     near = xp.clip(input, -1, 1)
     near = near + near * _quotient(_T, near * near)
@@ -107,6 +109,7 @@ def erf(xp, input):
 @elementwise
 def erfc(xp, input):
     """1 - erf(x), without cancellation for large x. (*) -> (*)."""
+    refuse_complex("erfc", input)
     a = xp.minimum(xp.absolute(input), _END[input.dtype.itemsize])
     y = _bell(xp, a, 1)
     y *= _tail(xp, a)
@@ -123,6 +126,7 @@ def erfc(xp, input):
 @elementwise
 def ndtr(xp, input):
     """The distribution function of the standard normal law, erfc(-x / sqrt(2)) / 2. (*) -> (*)."""
+    refuse_complex("ndtr", input)
     a = xp.minimum(xp.absolute(input), math.sqrt(2) * _END[input.dtype.itemsize])
     y = _bell(xp, a, 0.5)
     y *= _tail(xp, a * math.sqrt(0.5))
@@ -134,6 +138,7 @@ def ndtr(xp, input):
 @elementwise
 def erfcx(xp, input):
     """exp(x^2) erfc(x), which neither underflows nor, for x > 0, overflows. (*) -> (*)."""
+    refuse_complex("erfcx", input)
     a = xp.absolute(input)
     end = _END[input.dtype.itemsize]
     near = _tail(xp, xp.minimum(a, end))

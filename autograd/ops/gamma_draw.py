@@ -31,6 +31,7 @@ _TERMS = 20
 
 @op(
     concentration=lambda xp, g, concentration, y: g * log_gamma_slope(xp, concentration, y),
+    cast="promote",
     tangent="elementwise",
 )
 def log_gamma_draw(xp, concentration, log_draw):

@@ -166,13 +166,11 @@ def count_nonzero(xp, x, *, axis=None):
 
 
 def _logsumexp_rule(xp, g, x, y, axis, keepdims):
+    """The softmax; equal infinities share equally. e^(x - y) alone is no better than the spacing of y, so it is divided by its sum."""
     y = _spread(xp, y, x.shape, axis, keepdims)
-    shifted = xp.where(
-        xp.isinf(y), xp.zeros_like(x), x - y
-    )  # all -inf, or an inf: no direction, PyTorch's 0 or NaN
-    return _spread(xp, g, x.shape, axis, keepdims) * xp.where(
-        xp.isinf(y), astype(x == y, dtype=g.dtype), xp.exp(shifted)
-    )
+    infinite = x == xp.where(xp.isinf(y), y, float("nan"))
+    share = xp.exp(xp.where(infinite, 0, x - y))
+    return share * (_spread(xp, g, x.shape, axis, keepdims) / xp.sum(share, axis=axis, keepdims=True))
 
 
 def _logsumexp_tangent(xp, t, x, y, axis, keepdims):
@@ -249,6 +247,10 @@ def vector_norm(xp, x, *, axis=None, ord=2, keepdims=False):
     """
     size = xp.absolute(x)
     if _count(x.shape, axis) == 0:
+        if ord < 0 or ord == float("inf"):
+            raise RuntimeError(
+                f"linalg.vector_norm: the {ord}-norm of no elements is not defined (shape {tuple(x.shape)}, axis {axis})"
+            )
         return xp.sum(size, axis=axis, keepdims=keepdims)
     if ord == float("inf"):
         return xp.max(size, axis=axis, keepdims=keepdims)

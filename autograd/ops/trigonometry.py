@@ -15,19 +15,34 @@ def cos(xp, x):
     return xp.cos(x)
 
 
-@op(x=lambda xp, g, y: g * (1 + y * y), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, y: g * (1 + y * y),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def tan(xp, x):
     """Tangent."""
     return xp.tan(x)
 
 
-@op(x=lambda xp, g, x: g / xp.sqrt(1 - x * x), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: g / xp.sqrt(1 - x * x),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def arcsin(xp, x):
     """Inverse sine."""
     return xp.arcsin(x)
 
 
-@op(x=lambda xp, g, x: -g / xp.sqrt(1 - x * x), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: -g / xp.sqrt(1 - x * x),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def arccos(xp, x):
     """Inverse cosine."""
     return xp.arccos(x)
@@ -44,19 +59,30 @@ def arctan(xp, x):
     b=lambda xp, g, a, b: -g * a / (a * a + b * b),
     cast="float",
     tangent="elementwise",
+    precision={"accelerator": "widest"},
 )
 def arctan2(xp, a, b):
     """The angle of the point (b, a)."""
     return xp.arctan2(a, b)
 
 
-@op(x=lambda xp, g, x: g * xp.cosh(x), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: g * xp.cosh(x),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def sinh(xp, x):
     """Hyperbolic sine."""
     return xp.sinh(x)
 
 
-@op(x=lambda xp, g, x: g * xp.sinh(x), cast="float", tangent="elementwise")
+@op(
+    x=lambda xp, g, x: g * xp.sinh(x),
+    cast="float",
+    tangent="elementwise",
+    precision={"accelerator": "float32"},
+)
 def cosh(xp, x):
     """Hyperbolic cosine."""
     return xp.cosh(x)

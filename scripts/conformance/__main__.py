@@ -123,7 +123,10 @@ def report(results, verbose):
                     print(f"    {kind}: {text}")
     print(f"\n{totals['carried']} of {len(results)} operators carried")
     for kind in ("forward", "gradient", "second", "method", "in-place"):
-        print(f"{kind}: {totals[f'{kind} agree']} of {totals[f'{kind} checked']} agree in every call")
+        calls = sum(result.checks.get(kind, 0) for result in results)
+        print(
+            f"{kind}: {totals[f'{kind} agree']} of {totals[f'{kind} checked']} agree in every one of {calls:,} calls"
+        )
     share = 100 * totals["refused"] / totals["errors"] if totals["errors"] else 100.0
     print(f"invalid calls refused cleanly: {totals['refused']} of {totals['errors']} ({share:.1f} %)")
     return 1 if bad or share < 95 else 0

@@ -1,10 +1,11 @@
 """`DataLoader`: batches of a dataset, made in this process or by workers, always in the same order."""
 
+import collections
 import itertools
 
 import numpy as np
 
-from chainrule.backends.random import default_generator
+from chainrule.backends.random import Generator, default_generator
 
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
@@ -22,7 +23,10 @@ class DataLoader:
     num_workers: processes that make batches ahead, `prefetch_factor` (2) each; 0 makes them here. The batches are the
     same for every number of workers, including what the dataset draws from chainrule's generator. With
     persistent_workers the processes live as long as the loader. worker_init_fn is called with the worker's number in each.
-    timeout: seconds to wait for a batch. pin_memory is accepted; it changes nothing.
+    timeout: seconds to wait for a batch. pin_memory is accepted; it changes nothing (CuPy copies to a card through pinned
+    memory of its own).
+
+    `state_dict()` says where the loader is, in the middle of an epoch too, and `load_state_dict()` goes on from there.
 
     An error in a worker is raised here as what it was; a worker that dies is a RuntimeError.
     """
@@ -66,6 +70,9 @@ class DataLoader:
         self._batched = batch_sampler is not None or (self._iterable and batch_size is not None)
         self.collate_fn = collate_fn or (default_collate if self._batched else default_convert)
         self._pool, self._epoch = None, 0
+        self._progress = self._resumed = (
+            None  # _Progress of the epoch that runs, and of the one to go on with
+        )
 
     def _check_workers(self):
         if not isinstance(self.num_workers, int) or self.num_workers < 0:
@@ -113,9 +120,53 @@ class DataLoader:
         return size // self.batch_size if self.drop_last else -(-size // self.batch_size)
 
     def __iter__(self):
+        generators = [default_generator, *self._generators()]
+        now = [one.get_state() for one in generators]
+        resumed, self._resumed = self._resumed, None
+        progress = self._progress = resumed or _Progress(now)
+        # An epoch that is resumed begins as it began: with the same order and seed.
+        _set_states(generators, progress.begun)
         seed = int((self.generator or default_generator).integers(0, 2**63, (), "int64", np))
-        indices = iter(self._questions())
-        return _WithWorkers(self, indices, seed) if self.num_workers else _InProcess(self, indices, seed)
+        epoch = (_WithWorkers if self.num_workers else _InProcess)(self, seed, progress)
+        if resumed:
+            _set_states(generators, now)
+        return epoch
+
+    def state_dict(self):
+        """The place in the epoch that runs, to be saved with `save`: what `load_state_dict` needs to go on from there.
+
+        Save the default generator's state beside it (`get_rng_state`). A dataset or sampler that draws from somewhere
+        else than chainrule's generators, or a sampler that draws while it is iterated over, is not brought back.
+        """
+        progress = self._resumed or self._progress
+        return {
+            "generators": [one.get_state() for one in self._generators()],
+            "begun": progress and list(progress.begun),
+            "batches": progress and progress.batches,
+        }
+
+    def load_state_dict(self, state_dict):
+        """Let the next iteration go on where the loader of `state_dict` was: it gives the batches that were left.
+
+        Of an IterableDataset the batches before are made again and dropped. The dataset, batch_size and samplers must be
+        as they were; num_workers may differ, except for an IterableDataset.
+        """
+        generators = self._generators()
+        if len(state_dict["generators"]) != len(generators):
+            raise ValueError(
+                f"DataLoader.load_state_dict: the state is of a loader with {len(state_dict['generators'])} generators of its "
+                f"own, this one has {len(generators)}; make it as the other was made"
+            )
+        _set_states(generators, state_dict["generators"])
+        begun = state_dict["begun"]
+        self._resumed = None if begun is None else _Progress(begun, state_dict["batches"])
+        self._progress = None
+
+    def _generators(self):
+        """The generators, other than the default one, that an epoch's order is drawn from."""
+        sources = [self, self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None)]
+        found = {id(one): one for one in (getattr(source, "generator", None) for source in sources)}
+        return [one for one in found.values() if isinstance(one, Generator) and one is not default_generator]
 
     def _questions(self):
         """What to ask a fetcher for, batch by batch."""
@@ -143,11 +194,36 @@ class DataLoader:
         return self._pool
 
 
-class _Iterator:
-    """One epoch."""
+class _Progress:
+    """How far an epoch is: the states of the generators when it began, and how many batches have been given."""
 
-    def __init__(self, loader, questions):
-        self._loader, self._questions = loader, enumerate(questions)
+    def __init__(self, begun, batches=0):
+        self.begun, self.batches = begun, batches
+
+
+def _set_states(generators, states):
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+
+
+class _Iterator:
+    """One epoch. A map-style dataset is not asked for the batches that were given before; an iterable one is."""
+
+    def __init__(self, loader, seed, progress):
+        self._loader, self._progress = loader, progress
+        self._questions = enumerate(loader._questions())
+        given, progress.batches = progress.batches, 0
+        if not loader._iterable:
+            progress.batches = given
+            collections.deque(itertools.islice(self._questions, given), maxlen=0)
+        self._begin(seed)
+        if loader._iterable:
+            collections.deque(itertools.islice(self, given), maxlen=0)
+
+    def _end(self):
+        if self._loader._progress is self._progress:
+            self._loader._progress = None
+        raise StopIteration
 
     def __iter__(self):
         return self
@@ -157,18 +233,28 @@ class _Iterator:
 
 
 class _InProcess(_Iterator):
-    def __init__(self, loader, questions, seed):
-        super().__init__(loader, questions)
-        self._fetch = make_fetcher(*loader._recipe(), seed)
+    def _begin(self, seed):
+        self._fetch = make_fetcher(*self._loader._recipe(), seed)
 
     def __next__(self):
-        number, question = next(self._questions)
-        return self._fetch(number, question)
+        number, question = next(self._questions, (None, None))
+        if number is None:
+            self._end()
+        try:
+            batch = self._fetch(number, question)
+        except StopIteration:  # of an IterableDataset
+            self._questions = iter(())
+            self._end()
+        except Exception:
+            self._progress.batches += 1
+            raise
+        self._progress.batches += 1
+        return batch
 
 
 class _WithWorkers(_Iterator):
-    def __init__(self, loader, questions, seed):
-        super().__init__(loader, questions)
+    def _begin(self, seed):
+        loader = self._loader
         loader._epoch += 1
         self._epoch = loader._epoch
         self._pool = loader._workers()
@@ -195,8 +281,9 @@ class _WithWorkers(_Iterator):
             answer = self._pool.receive()
             self._ask()
             if answer[0] != "end":
+                self._progress.batches += 1
                 return unpack(answer)
         if self._pool is not None and not self._loader.persistent_workers:
             self._pool.close()
         self._pool = None
-        raise StopIteration
+        self._end()

@@ -6,7 +6,7 @@ import numpy as np
 
 from chainrule.autograd.tensor import Tensor
 from chainrule.backends import backend_of, devices
-from chainrule.backends.random import default_generator
+from chainrule.backends.random import Generator, default_generator
 
 from .collate import default_collate
 from .dataset import IterableDataset, StackDataset, Subset, TensorDataset, samples
@@ -38,13 +38,20 @@ class MapFetcher:
 
 
 class IterableFetcher:
-    """Batches of an IterableDataset: call with (anything, number of samples). StopIteration at its end."""
+    """Batches of an IterableDataset: call with (anything, number of samples). StopIteration at its end.
 
-    def __init__(self, dataset, collate, batched, drop_last):
-        self.samples = iter(dataset)
+    The dataset draws from a stream of its own, that of `seed`, wherever the default generator is.
+    """
+
+    def __init__(self, dataset, collate, batched, drop_last, seed):
         self.collate, self.batched, self.drop_last = collate, batched, drop_last
+        self.stream = Generator().manual_seed(seed % 2**64).get_state()
+        self.samples = self._drawing(lambda: iter(dataset))
 
     def __call__(self, _, count):
+        return self._drawing(lambda: self._batch(count))
+
+    def _batch(self, count):
         if not self.batched:
             return self.collate(next(self.samples))
         batch = list(itertools.islice(self.samples, count))
@@ -52,11 +59,20 @@ class IterableFetcher:
             raise StopIteration
         return self.collate(batch)
 
+    def _drawing(self, function):
+        state = default_generator.get_state()
+        default_generator.set_state(self.stream)
+        try:
+            return function()
+        finally:
+            self.stream = default_generator.get_state()
+            default_generator.set_state(state)
 
-def make_fetcher(dataset, collate, batched, drop_last, seed):
+
+def make_fetcher(dataset, collate, batched, drop_last, seed, worker=0):
     """The fetcher for a kind of dataset."""
     if isinstance(dataset, IterableDataset):
-        return IterableFetcher(dataset, collate, batched, drop_last)
+        return IterableFetcher(dataset, collate, batched, drop_last, seed + worker)
     return MapFetcher(dataset, collate, batched, seed)
 
 

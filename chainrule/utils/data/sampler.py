@@ -9,7 +9,7 @@ import types
 import numpy as np
 
 from chainrule.autograd.tensor import Tensor
-from chainrule.backends.random import default_generator
+from chainrule.backends.random import Generator, default_generator
 
 
 class Sampler:
@@ -141,6 +141,40 @@ class BatchSampler(Sampler):
     def __len__(self):
         whole, rest = divmod(len(self.sampler), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
+
+
+class DistributedSampler(Sampler):
+    """The share of one of several processes that train together: every `num_replicas`-th index, from `rank` on.
+
+    shuffle: the order is drawn from `seed` and the epoch's number, the same in all of them: call `set_epoch(epoch)` before
+    each. All shares are equally long: the first indices come again at the end, or with `drop_last` some are left out.
+    """
+
+    def __init__(self, dataset, num_replicas=None, rank=None, shuffle=True, seed=0, drop_last=False):
+        if num_replicas is None or rank is None:
+            raise ValueError(
+                "DistributedSampler: chainrule has no process group to ask; give num_replicas (how many processes) and rank "
+                "(which of them this is)"
+            )
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"DistributedSampler: rank must be between 0 and {num_replicas - 1}, got {rank}")
+        self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
+        self.shuffle, self.seed, self.drop_last, self.epoch = shuffle, seed, drop_last, 0
+
+    def set_epoch(self, epoch):
+        """Say which epoch comes next, so that its order is a new one."""
+        self.epoch = epoch
+
+    def __iter__(self):
+        size, share = len(self.dataset), len(self)
+        order = np.arange(size)
+        if self.shuffle:
+            order = Generator().manual_seed(self.seed + self.epoch).permutation(size, np)
+        return iter(np.resize(order, share * self.num_replicas)[self.rank :: self.num_replicas].tolist())
+
+    def __len__(self):
+        size = len(self.dataset)
+        return size // self.num_replicas if self.drop_last else -(-size // self.num_replicas)
 
 
 def _check_count(sampler, count, name="num_samples", optional=False):

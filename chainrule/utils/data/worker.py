@@ -71,7 +71,7 @@ def run(connection, ident, num_workers, dataset, collate, batched, drop_last, in
                     _worker_info = WorkerInfo(ident, num_workers, seed + ident, dataset)
                     if init is not None:
                         _initialise(init, ident)
-                fetch, fault = make_fetcher(dataset, collate, batched, drop_last, seed), None
+                fetch, fault = make_fetcher(dataset, collate, batched, drop_last, seed, ident), None
             except Exception as error:
                 fault = _describe(error, ident)
         elif not _answer(connection, fetch, fault, details, ident):

@@ -1,6 +1,9 @@
 """CUDA cards, under PyTorch's names. Nothing here raises for want of a card, except what needs one."""
 
 from chainrule.backends import get
+from chainrule.backends.later import load_later
+
+__getattr__, __dir__ = load_later(globals(), {"amp": "chainrule.cuda.amp"})
 
 
 def is_available():
