@@ -93,7 +93,7 @@ def softplus(xp, x, *, beta=1.0, threshold=20.0):
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
     z = x * beta
     y = masked(xp.log1p(xp.exp(-xp.absolute(z))), z <= threshold)
-    y += xp.maximum(z, 0)
+    y += xp.maximum(z, 0) if threshold >= 0 else xp.where(z > threshold, z, 0)
     y /= beta
     return y
 

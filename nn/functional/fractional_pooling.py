@@ -6,10 +6,12 @@ from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops import pooling
 from chainrule.autograd.ops.fractional_pooling import window_max_index, window_starts
+from chainrule.autograd.precision import precision
 
 from .windows import batched, lengths, unbatched
 
 
+@precision(cpu="float32")
 def fractional_max_pool2d(
     input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
 ):
@@ -23,6 +25,7 @@ def fractional_max_pool2d(
     return found if return_indices else found[0]
 
 
+@precision(cpu="float32")
 def fractional_max_pool3d(
     input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
 ):
@@ -31,6 +34,7 @@ def fractional_max_pool3d(
     return found if return_indices else found[0]
 
 
+@precision(cpu="float32")
 def fractional_max_pool2d_with_indices(
     input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
 ):
@@ -38,6 +42,7 @@ def fractional_max_pool2d_with_indices(
     return fractional_max_pool2d(input, kernel_size, output_size, output_ratio, True, _random_samples)
 
 
+@precision(cpu="float32")
 def fractional_max_pool3d_with_indices(
     input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
 ):
@@ -58,7 +63,12 @@ def _pool(name, n, input, kernel_size, output_size, output_ratio, samples):
     wanted = (*x.shape[:2], n)
     if samples is None:
         samples = rand(wanted, dtype=x.dtype, device=x.device)
-    elif tuple(tensor_of(samples, name).shape) != wanted or samples.dtype is not x.dtype:
+    else:
+        samples = tensor_of(samples, name)
+        samples = (
+            samples[:1] if samples.ndim == 3 and input.ndim == n + 1 else samples
+        )  # for one sample the first will do
+    if tuple(samples.shape) != wanted or samples.dtype is not x.dtype:
         raise RuntimeError(
             f"{name}: _random_samples must have shape {wanted} and dtype {x.dtype}, got {tuple(samples.shape)} and {samples.dtype}"
         )

@@ -13,6 +13,8 @@ from chainrule.autograd.functions.shape import broadcast_tensors
 from chainrule.autograd.ops import loss as _loss
 from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.ops.blocks import wide
+from chainrule.autograd.ops.entropy import xlogy
+from chainrule.autograd.precision import precision
 from chainrule.backends import namespaces
 
 from .common import on_host, reduced, reduction_of, weighted
@@ -28,7 +30,7 @@ def _pair(input, target, name):
     warnings.warn(
         f"{name}: the target's shape {tuple(y.shape)} is not the input's, {tuple(x.shape)}; broadcasting them is likely to be "
         f"a mistake. Make them the same",
-        stacklevel=3,
+        stacklevel=4,  # past the declaration of precision
     )
     return broadcast_tensors(x, y)
 
@@ -45,6 +47,7 @@ def _weighted_mean(loss, weight, reduction, name):
     return ops.sum(loss) / ops.sum(weight) if reduction == "mean" else reduced(loss, reduction)
 
 
+@precision("float32")
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(x - y)^2."""
     reduction = reduction_of(size_average, reduce, reduction, "mse_loss")
@@ -53,6 +56,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     )
 
 
+@precision("float32")
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|x - y|."""
     reduction = reduction_of(size_average, reduce, reduction, "l1_loss")
@@ -60,6 +64,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     return _weighted_mean(ops.absolute(x - y), weight, reduction, "l1_loss")
 
 
+@precision("float32")
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, for d = x - y. Girshick 2015."""
     reduction = reduction_of(size_average, reduce, reduction, "smooth_l1_loss")
@@ -71,15 +76,19 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return reduced(_loss.huber(x, y, delta=beta, scale=1 / beta), reduction)
 
 
+@precision("float32")
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = x - y. Huber 1964."""
     reduction = reduction_of(None, None, reduction, "huber_loss")
     x, y = _pair(input, target, "huber_loss")
+    if isinstance(delta, bool) or not isinstance(delta, (int, float)):
+        raise TypeError(f"huber_loss: delta must be a number, got {type(delta).__name__}")
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
     return _weighted_mean(_loss.huber(x, y, delta=delta), weight, reduction, "huber_loss")
 
 
+@precision("float32")
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):
@@ -96,17 +105,17 @@ def poisson_nll_loss(
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """(log v + (x - y)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2. Nix and Weigend 1994.
 
-    var: a number, or of the input's shape, with or without a last dimension of length 1.
+    var: a number, or of the input's shape, in which dimensions may have length 1 and the last may be left out.
     """
     name = "gaussian_nll_loss"
     reduction = reduction_of(None, None, reduction, name)
     x, y = tensor_of(input, name), tensor_of(target, name)
     if isinstance(var, (int, float)):
         var = x.new_full(x.shape, var)
-    if var.shape != x.shape:
+    if tensor_of(var, name).shape != x.shape:
         if tuple(var.shape) == tuple(x.shape[:-1]):
             var = ops.expand_dims(var, axis=-1)
-        elif tuple(var.shape[:-1]) != tuple(x.shape[:-1]) or var.shape[-1] != 1:
+        elif var.ndim != x.ndim or any(n not in (1, m) for n, m in zip(var.shape, x.shape, strict=True)):
             raise ValueError(
                 f"{name}: var of shape {tuple(var.shape)} does not fit an input of shape {tuple(x.shape)}"
             )
@@ -118,6 +127,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
+@precision("float32")
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """Kullback-Leibler divergence y (log y - x), for x = log-probabilities; `log_target`: y is given as its logarithm too.
 
@@ -129,7 +139,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     if log_target:
         loss = ops.exp(y) * (y - x)
     else:
-        loss = y * ops.log(ops.where(y > 0, y, 1.0)) - y * x
+        loss = xlogy(y, y) - y * x
     if reduction == "batchmean":
         return ops.sum(loss) / x.shape[0] if x.ndim else loss
     return reduced(loss, reduction)
@@ -147,6 +157,7 @@ def _same_shape(input, target, weight, name):
     return x, y, None if weight is None else tensor_of(weight, name)
 
 
+@precision(cpu="float32")
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """-w (y log x + (1 - y) log(1 - x)) for probabilities x; logarithms are kept above -100."""
     reduction = reduction_of(size_average, reduce, reduction, "binary_cross_entropy")
@@ -162,6 +173,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     return reduced(weighted(loss, weight, "binary_cross_entropy"), reduction)
 
 
+@precision("float32")
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -254,6 +266,7 @@ def _over_samples(loss, factor, reduction, alone):
     return ops.mean(loss) if factor is None else ops.sum(loss) / factor.sum().astype(loss._array.dtype)
 
 
+@precision("float32")
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-w[y] x[y] for log-probabilities x. (N, C), (N) of class numbers -> () or (N); or (C), (); or (N, C, *), (N, *).
 
@@ -270,6 +283,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     return _over_samples(loss, factor, reduction, alone)
 
 
+@precision("float32")
 def cross_entropy(
     input,
     target,

@@ -25,31 +25,46 @@ warnings.filterwarnings("ignore")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from module_checks import Module  # noqa: E402
 from operator_checks import NOT_OURS, Operator, Result, brief_error  # noqa: E402
+from optimizer_checks import Optimizer  # noqa: E402
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402
+from torch.testing._internal.common_modules import module_db  # noqa: E402
+from torch.testing._internal.common_optimizers import optim_db  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 240  # for one operator; far more than any needs that does not hang
 
 
-def check(index):
-    """The result for one entry of the database; a hang or a crash of the check itself is a difference too."""
+# section -> (database, what checks an entry of it, how its entries are called)
+SECTIONS = {
+    "operators": ([one for one in op_db if not NOT_OURS.search(one.name)], Operator, ""),
+    "modules": (module_db, Module, ""),
+    "optimizers": (optim_db, Optimizer, "optim."),
+}
+
+
+def check(place):
+    """(section, result) for one entry; a hang or a crash of the check itself is a difference too."""
 
     def stop(*_):
         raise TimeoutError(f"more than {SECONDS} s")
 
-    operator = Operator(op_db[index])
+    section, index = place
+    entries, kind, prefix = SECTIONS[section]
+    checks = kind(entries[index])
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return operator.run()
+            result = checks.run()
     except Exception as error:
-        operator.note("forward", f"the check itself failed: {brief_error(error)}")
-        return Result(operator.name, True, dict(operator.counts), operator.differences, 0, 0)
+        checks.note("forward", f"the check itself failed: {brief_error(error)}")
+        result = Result(checks.name, True, dict(checks.counts), checks.differences, 0, 0)
     finally:
         signal.alarm(0)
+    return section, result._replace(name=prefix + result.name)
 
 
 def meant():
@@ -75,61 +90,68 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [
-        index for index, info in enumerate(op_db)
-        if not NOT_OURS.search(info.name)
-        and (not options.names or any(info.name == name or (name.endswith(".") and info.name.startswith(name)) for name in options.names))
-    ]  # fmt: skip
+        (section, index)
+        for section, (entries, _, prefix) in SECTIONS.items()
+        for index, info in enumerate(entries)
+        if not options.names or any(_is_called(prefix + info.name, name) for name in options.names)
+    ]
     if not chosen:
-        sys.exit(f"no operator of the database is called {' or '.join(options.names)}")
-    context = multiprocessing.get_context("fork")
+        sys.exit(f"nothing in the databases is called {' or '.join(options.names)}")
     if options.jobs > 1:
-        with concurrent.futures.ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=None) as pool:
+        context = multiprocessing.get_context("fork")
+        with concurrent.futures.ProcessPoolExecutor(options.jobs, context) as pool:
             results = list(pool.map(check, chosen, chunksize=4))
     else:
-        results = [check(index) for index in chosen]
-    sys.exit(report(results, options.verbose))
+        results = [check(place) for place in chosen]
+    bad = [
+        report(section, [result for place, result in results if place == section], options.verbose)
+        for section in SECTIONS
+        if any(place == section for place, _ in results)
+    ]
+    sys.exit(int(any(bad)))
 
 
-def report(results, verbose):
-    """Print what differs and the totals; the exit status: 1 if a difference is not meant."""
+def _is_called(name, asked):
+    return name == asked or (asked.endswith(".") and name.startswith(asked))
+
+
+def report(section, results, verbose):
+    """Print what differs and the totals of a section; whether a difference is not meant."""
     expected = meant()
     bad = 0
-    totals = collections.Counter()
     for result in results:
         if not result.carried:
-            totals["absent"] += 1
             bad += (result.name, "absent") not in expected
             print(f"{result.name}: no such name here")
             continue
-        totals["carried"] += 1
         kinds = collections.Counter(kind for kind, _ in result.differences)
-        for kind in ("forward", "gradient", "second", "method", "in-place"):
-            if result.checks.get(kind) or kinds[kind]:
-                totals[f"{kind} checked"] += 1
-                totals[f"{kind} agree"] += not kinds[kind]
-        totals["errors"] += result.errors
-        totals["refused"] += result.refused
-        if kinds:
-            new = [kind for kind in kinds if (result.name, kind) not in expected]
-            bad += any(kind != "errors" for kind in new)
-            counts = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-            first = next((text for kind, text in result.differences if kind in (new or kinds)), "")
-            print(
-                f"{result.name}: {counts}{'' if new else ' (meant)'}"
-                + ("" if verbose else f": {first[:200]}")
-            )
-            if verbose:
-                for kind, text in result.differences:
-                    print(f"    {kind}: {text}")
-    print(f"\n{totals['carried']} of {len(results)} operators carried")
-    for kind in ("forward", "gradient", "second", "method", "in-place"):
-        calls = sum(result.checks.get(kind, 0) for result in results)
-        print(
-            f"{kind}: {totals[f'{kind} agree']} of {totals[f'{kind} checked']} agree in every one of {calls:,} calls"
-        )
-    share = 100 * totals["refused"] / totals["errors"] if totals["errors"] else 100.0
-    print(f"invalid calls refused cleanly: {totals['refused']} of {totals['errors']} ({share:.1f} %)")
-    return 1 if bad or share < 95 else 0
+        if not kinds:
+            continue
+        new = [kind for kind in kinds if (result.name, kind) not in expected]
+        bad += any(kind != "errors" for kind in new)
+        counts = ", ".join(f"{kind} {count}" for kind, count in kinds.items()) + ("" if new else " (meant)")
+        first = next((text for kind, text in result.differences if kind in (new or kinds)), "")
+        print(f"{result.name}: {counts}" + ("" if verbose else f": {first[:200]}"))
+        if verbose:
+            print("\n".join(f"    {kind}: {text}" for kind, text in result.differences))
+    print(f"\n{sum(result.carried for result in results)} of {len(results)} {section} carried")
+    share = _totals(results)
+    return bool(bad) or share < 95
+
+
+def _totals(results):
+    """Print, for each check, how many agree in every call; the percentage of invalid calls that are refused."""
+    for kind in ("forward", "gradient", "second", "method", "in-place", "steps", "state"):
+        checked = [one for one in results if one.checks.get(kind) or kind in dict(one.differences)]
+        agree = sum(kind not in dict(one.differences) for one in checked)
+        calls = sum(one.checks.get(kind, 0) for one in results)
+        if checked:
+            print(f"{kind}: {agree} of {len(checked)} agree in every one of {calls:,} calls")
+    errors, refused = sum(one.errors for one in results), sum(one.refused for one in results)
+    if not errors:
+        return 100.0
+    print(f"invalid calls refused cleanly: {refused} of {errors} ({100 * refused / errors:.1f} %)\n")
+    return 100 * refused / errors
 
 
 if __name__ == "__main__":

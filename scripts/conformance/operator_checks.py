@@ -32,12 +32,13 @@ NOT_OURS = re.compile(
 Result = collections.namedtuple("Result", "name carried checks differences errors refused")
 
 
-class Operator:
-    """All checks of one entry of the database."""
+class Checks:
+    """What the checks of operators, modules and optimizers share: a name, the differences found, counts of calls."""
 
     def __init__(self, info):
         self.info = info
-        self.name = info.name + (f" [{info.variant_test_name}]" if info.variant_test_name else "")
+        variant = getattr(info, "variant_test_name", "")
+        self.name = info.name + (f" [{variant}]" if variant else "")
         self.differences = []  # (check, text)
         self.counts = collections.Counter()
         self.random = False
@@ -45,6 +46,16 @@ class Operator:
     def note(self, check, text, sample=None):
         about = "" if sample is None else f"  call: {_describe(sample)}"
         self.differences.append((check, f"{text}{about}"))
+
+    def attempt(self, function, side=((), {})):
+        try:
+            return function(*side[0], **side[1])
+        except Exception as error:
+            return error
+
+
+class Operator(Checks):
+    """One operator, its method and its in-place form."""
 
     def run(self):
         function = ours(self.info)
@@ -109,12 +120,6 @@ class Operator:
         ]
         self.random = any(unequal(host(one), host(two), 0.0) for one, two in pairs)
         return not self.random
-
-    def attempt(self, function, side):
-        try:
-            return function(*side[0], **side[1])
-        except Exception as error:
-            return error
 
     def forms(self, call, want, sample, exact):
         """The method and the in-place method."""

@@ -41,11 +41,32 @@ def here(value):
     if isinstance(value, (list, tuple)):
         parts = [here(one) for one in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if callable(value) and getattr(torch.nn.functional, getattr(value, "__name__", ""), None) is value:
+        return getattr(cr.nn.functional, value.__name__)
     if isinstance(value, types.FunctionType):
         return translated(value)
+    if isinstance(value, torch.nn.TransformerEncoderLayer):
+        return _encoder_layer(value)
     if isinstance(value, torch.nn.Module):
         return getattr(cr.nn, type(value).__name__)()
     return value
+
+
+def _encoder_layer(there):
+    """A layer that is itself an argument, as nn.TransformerEncoder takes one."""
+    attention = there.self_attn
+    return cr.nn.TransformerEncoderLayer(
+        attention.embed_dim,
+        attention.num_heads,
+        there.linear1.out_features,
+        there.dropout.p,
+        here(there.activation),
+        there.norm1.eps,
+        attention.batch_first,
+        there.norm_first,
+        there.linear1.bias is not None,
+        dtype=here(there.linear1.weight.dtype),
+    )
 
 
 def _copied(tensor):
