@@ -5,6 +5,8 @@ if not __name__.startswith("chainrule."):
         f"import it as chainrule.nn, not as {__name__}: a second copy of its classes would not mix with the first"
     )
 
+from chainrule.backends.later import load_later
+
 from . import functional, init, utils
 from .activation import (
     CELU,
@@ -38,7 +40,7 @@ from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, Fea
 from .embedding import Embedding, EmbeddingBag
 from .folding import Fold, Unfold
 from .fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
-from .linear import Bilinear, Flatten, Identity, LazyLinear, Linear, Unflatten
+from .linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -97,7 +99,7 @@ from .padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from .parameter import Buffer, Parameter, UninitializedParameter
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -137,6 +139,24 @@ from .transformer import (
     TransformerEncoderLayer,
 )
 
+# Loaded when first used.
+_LATER = {
+    "adaptive_softmax": "AdaptiveLogSoftmaxWithLoss",
+    "attention_decoder": "AdditiveAttention DotProductAttention Seq2Seq",
+    "classical_loss": "EpsilonInsensitiveLoss HalfSquaredLoss HingeLoss PerceptronLoss",
+    "lazy": "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d LazyLinear",
+    "parallel": "DataParallel SyncBatchNorm",
+    "unrolled": "ClockworkRNN JordanRNN LSTMVariant SCRN",
+    "untied": "LocallyConnected1d LocallyConnected2d Maxout",
+}
+__getattr__, __dir__ = load_later(
+    globals(),
+    {
+        "modules": "chainrule.nn.modules",
+        **{name: f"chainrule.nn.{file}:{name}" for file, names in _LATER.items() for name in names.split()},
+    },
+)
+
 __all__ = [
     "CELU",
     "ELU",
@@ -145,13 +165,16 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SCRN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AdditiveAttention",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
@@ -168,6 +191,7 @@ __all__ = [
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
+    "ClockworkRNN",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -180,12 +204,15 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "DataParallel",
+    "DotProductAttention",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
     "Embedding",
     "EmbeddingBag",
+    "EpsilonInsensitiveLoss",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
@@ -194,28 +221,46 @@ __all__ = [
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
+    "HalfSquaredLoss",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HingeEmbeddingLoss",
+    "HingeLoss",
     "HuberLoss",
     "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "JordanRNN",
     "KLDivLoss",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
     "LSTMCell",
+    "LSTMVariant",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
     "LocalResponseNorm",
+    "LocallyConnected1d",
+    "LocallyConnected2d",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -226,6 +271,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "Maxout",
     "Mish",
     "Module",
     "ModuleDict",
@@ -240,6 +286,7 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PerceptronLoss",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
@@ -256,6 +303,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Seq2Seq",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -267,6 +315,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",
@@ -279,6 +328,7 @@ __all__ = [
     "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
     "UninitializedParameter",
     "Upsample",
     "UpsamplingBilinear2d",
@@ -288,5 +338,6 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "modules",
     "utils",
 ]

@@ -222,7 +222,7 @@ class Sigmoid(Module):
     """
 
     def forward(self, input):
-        return input.sigmoid()
+        return F.sigmoid(input)
 
 
 class Hardsigmoid(_InPlace):
@@ -255,7 +255,7 @@ class Tanh(Module):
     """
 
     def forward(self, input):
-        return input.tanh()
+        return F.tanh(input)
 
 
 class Tanhshrink(Module):

@@ -1,5 +1,6 @@
 """Attention with many heads. Vaswani et al. (2017); the layers made of it are in `transformer.py`."""
 
+from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import empty
 from chainrule.autograd.ops import swapaxes
 
@@ -95,7 +96,7 @@ class MultiheadAttention(Module):
         Masks are bool, True for what is not to be seen, or numbers to add to the scores: key_padding_mask (N, S), attn_mask (L, S) or
         (N H, L, S). average_attn_weights=False: the probabilities of each head, (N, H, L, S). is_causal: attn_mask is the causal one.
         """
-        turned = self.batch_first and query.ndim == 3
+        turned = self.batch_first and tensor_of(query, "MultiheadAttention").ndim == 3
         if turned:
             # One tensor stays one: its three projections are then one product.
             steps_first = {id(one): swapaxes(one, 0, 1) for one in (query, key, value)}

@@ -2,6 +2,7 @@
 
 import math
 
+from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import empty
 
 from . import functional as F
@@ -21,7 +22,7 @@ def each(value, n, name):
     return (value,) * n
 
 
-class _Conv(Module):
+class _ConvNd(Module):
     """The parameters and settings of a convolution over `_n` dimensions."""
 
     _n = 0
@@ -41,8 +42,7 @@ class _Conv(Module):
         self.padding = padding if isinstance(padding, str) else each(padding, n, f"{name}: padding")
         self.padding_mode = padding_mode
         self._check(name)
-        into, out = (out_channels, in_channels) if self._transposed else (in_channels, out_channels)
-        self.weight = Parameter(empty((out, into // groups, *self.kernel_size), device=device, dtype=dtype))
+        self.weight = Parameter(empty(self._weight_shape(), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
         else:
@@ -68,6 +68,12 @@ class _Conv(Module):
                 )
             if self.padding == "same" and any(one != 1 for one in self.stride):
                 raise ValueError(f"{name}: padding='same' needs stride 1, got {self.stride}")
+
+    def _weight_shape(self):
+        """(out, in / groups, *kernel); a transposed convolution's is that of the convolution it transposes."""
+        into, out = self.in_channels, self.out_channels
+        into, out = (out, into) if self._transposed else (into, out)
+        return (out, into // self.groups, *self.kernel_size)
 
     def reset_parameters(self):
         """Draw the parameters anew."""
@@ -104,7 +110,7 @@ class _Conv(Module):
             return self.output_padding
         n = self._n
         wanted = tuple(output_size)[-n:]
-        if len(output_size) not in (n, input.ndim):
+        if len(output_size) not in (n, tensor_of(input, type(self).__name__).ndim):
             raise ValueError(
                 f"{type(self).__name__}: output_size must have {n} or {input.ndim} lengths, got {tuple(output_size)}"
             )
@@ -150,7 +156,7 @@ class _Conv(Module):
         return text
 
 
-class _Plain(_Conv):
+class _Plain(_ConvNd):
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
         padding_mode="zeros", device=None, dtype=None,
@@ -170,7 +176,7 @@ class _Plain(_Conv):
         )
 
 
-class _Transposed(_Conv):
+class _Transposed(_ConvNd):
     _transposed = True
 
     def __init__(

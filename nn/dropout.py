@@ -3,6 +3,8 @@
 The expectation is then the input itself, so evaluation does nothing. Hinton et al. (2012), Srivastava et al. (2014).
 """
 
+from chainrule.autograd.functions.common import tensor_of
+
 from . import functional as F
 from .module import Module
 
@@ -22,15 +24,40 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """Zero each element with probability p. Srivastava et al. (2014).
 
+    rescale: "train" divides what is kept by 1 - p, "test" multiplies by 1 - p in evaluation instead, as in the paper.
+    shared: a dimension, or several, along which all elements have one mask: 0 is one mask for the mini-batch, (N, *), or the same mask
+    at every step of a sequence, (L, N, *), variational dropout (Gal & Ghahramani 2016).
     Shape: (*) -> (*).
 
     >>> nn.Dropout(0.5).eval()(cr.ones(3)).tolist()
     [1.0, 1.0, 1.0]
+    >>> nn.Dropout(0.5, rescale="test").eval()(cr.ones(3)).tolist()
+    [0.5, 0.5, 0.5]
     """
+
+    def __init__(self, p=0.5, inplace=False, *, rescale="train", shared=()):
+        super().__init__(p, inplace)
+        if rescale not in ("train", "test"):
+            raise ValueError(f"Dropout: rescale must be 'train' or 'test', got {rescale!r}")
+        self.rescale = rescale
+        self.shared = (shared,) if isinstance(shared, int) else tuple(shared)
 
     def forward(self, input):
         """(*) -> (*)"""
-        return F.dropout(input, self.p, self.training, self.inplace)
+        if self.rescale == "train" and not self.shared:
+            return F.dropout(input, self.p, self.training, self.inplace)
+        if not self.training:
+            return input * (1 - self.p) if self.rescale == "test" else input
+        shape = list(tensor_of(input, "Dropout").shape)
+        for dim in self.shared:
+            shape[dim] = 1
+        mask = F.dropout(input.new_ones(shape), self.p)
+        mask = mask.ne(0).to(mask.dtype) if self.rescale == "test" else mask
+        return input.mul_(mask) if self.inplace else input * mask
+
+    def extra_repr(self):
+        more = "" if self.rescale == "train" else f", rescale={self.rescale!r}"
+        return super().extra_repr() + more + (f", shared={self.shared}" if self.shared else "")
 
 
 class Dropout1d(_Dropout):

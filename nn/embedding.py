@@ -134,6 +134,22 @@ class EmbeddingBag(_Table):
         self.mode = mode
         self.include_last_offset = include_last_offset
 
+    @classmethod
+    def from_pretrained(
+        cls, embeddings, freeze=True, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean", sparse=False,
+        include_last_offset=False, padding_idx=None,
+    ):  # fmt: skip
+        """An EmbeddingBag over a table that is there already, (num_embeddings, embedding_dim); by default it is not trained."""
+        if embeddings.ndim != 2:
+            raise ValueError(
+                f"EmbeddingBag.from_pretrained: expected a table of 2 dimensions, got shape {tuple(embeddings.shape)}"
+            )
+        made = cls(
+            *embeddings.shape, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings, include_last_offset, padding_idx
+        )  # fmt: skip
+        made.weight.requires_grad_(not freeze)
+        return made
+
     def forward(self, input, offsets=None, per_sample_weights=None):
         """(B, n) -> (B, embedding_dim)"""
         return F.embedding_bag(

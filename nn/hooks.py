@@ -13,7 +13,6 @@ from chainrule.autograd.function import Function
 from chainrule.autograd.node import RemovableHandle
 from chainrule.autograd.tensor import Tensor
 
-
 _everywhere = {}  # kind -> hooks on all modules
 
 

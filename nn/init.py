@@ -1,9 +1,12 @@
-"""How parameters start: PyTorch's `nn.init`. Every function fills its tensor in place, unrecorded, and returns it.
+"""How parameters start: PyTorch's `nn.init`. Every function fills its tensor in place, unrecorded, and returns it; the last
+three, which PyTorch lacks, do so with the parameters of a module.
 
 The laws of Glorot and He keep the variance of signals (fan_in) or of gradients (fan_out) the same from layer to layer: a unit
 that sums n terms needs weights of variance gain^2 / n. Random numbers come from chainrule's generator.
 """
 
+import contextlib
+import contextvars
 import math
 
 import numpy
@@ -51,26 +54,47 @@ def _calculate_fan_in_and_fan_out(tensor):
     return into * field, out * field
 
 
+_skipping = contextvars.ContextVar("no initial values", default=False)
+
+
+@contextlib.contextmanager
+def skipped():
+    """Inside, the functions of this file leave tensors as they are; see `nn.utils.skip_init`."""
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
+
 def _assigned(tensor, name, values):
     """Write a host array over `tensor`."""
+    if _skipping.get():
+        return tensor
     with no_grad():
         return tensor_of(tensor, name).copy_(values)
 
 
 def uniform_(tensor, a=0.0, b=1.0, generator=None):
     """Uniform on [a, b)."""
+    if _skipping.get():
+        return tensor
     with no_grad():
         return tensor_of(tensor, "uniform_").uniform_(a, b, generator=generator)
 
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Normal with this mean and standard deviation."""
+    if _skipping.get():
+        return tensor
     with no_grad():
         return tensor_of(tensor, "normal_").normal_(mean, std, generator=generator)
 
 
 def constant_(tensor, val):
     """`val` everywhere."""
+    if _skipping.get():
+        return tensor
     with no_grad():
         return tensor_of(tensor, "constant_").fill_(val)
 
@@ -205,3 +229,81 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
     for column in range(columns):
         values[generator.permutation(rows, numpy)[: math.ceil(sparsity * rows)], column] = 0
     return _assigned(tensor, "sparse_", values)
+
+
+# Their older names.
+uniform, normal, constant, eye, dirac, sparse, orthogonal = (
+    uniform_,
+    normal_,
+    constant_,
+    eye_,
+    dirac_,
+    sparse_,
+    orthogonal_,
+)
+xavier_uniform, xavier_normal = xavier_uniform_, xavier_normal_
+kaiming_uniform, kaiming_normal = kaiming_uniform_, kaiming_normal_
+
+
+def identity_rnn_(rnn, scale=1.0, std=0.001):
+    """Start a recurrent layer at h' = h + x: W_hh = scale 1, W_ih normal of deviation `std`, biases 0. Le et al. (2015), for ReLU units.
+
+    rnn: an RNN, an RNNCell or one that names its weights as they do. Returns it.
+    """
+    for name, one in rnn.named_parameters():
+        if name.startswith("weight_hh"):
+            with no_grad():
+                eye_(one).mul_(scale)
+        elif name.startswith("weight_ih"):
+            normal_(one, 0.0, std)
+        elif name.startswith("bias"):
+            zeros_(one)
+    return rnn
+
+
+def forget_bias_(lstm, value=1.0):
+    """Start the biases of an LSTM's forget gates at `value`, in sum, so that the memory is kept at first. Returns the layer.
+
+    Gers et al. (2000), Jozefowicz et al. (2015). lstm: an LSTM or an LSTMCell.
+    """
+    found = [(name, one) for name, one in lstm.named_parameters() if name.startswith("bias_")]
+    if not found or any(one.numel() % 4 for _, one in found):
+        raise ValueError(f"forget_bias_: expected an LSTM with biases, got {lstm}")
+    for name, one in found:
+        hidden = one.numel() // 4
+        constant_(one.detach()[hidden : 2 * hidden], value if name.startswith("bias_ih") else 0.0)
+    return lstm
+
+
+def lsuv_(module, *inputs, tolerance=0.1, max_iterations=10):
+    """Layer by layer, orthogonal weights scaled so that the layer's output has variance 1 on `inputs`. Mishkin & Matas (2016).
+
+    A layer is a module with a `weight` of two dimensions or more, in the order of their calls. Running statistics and random numbers
+    are used up as by any forward pass. Returns the module.
+    """
+    done = set()
+
+    def rescale(layer, args, kwargs, output):
+        if layer in done:
+            return None
+        done.add(layer)
+        for _ in range(max_iterations):
+            variance = float(output.detach().var())
+            if abs(variance - 1) < tolerance or not 0 < variance < math.inf:
+                break
+            with no_grad():
+                layer.weight.div_(math.sqrt(variance))
+            output = layer.forward(*args, **kwargs)
+        return output
+
+    layers = [one for one in module.modules() if getattr(getattr(one, "weight", None), "ndim", 0) > 1]
+    for one in layers:
+        orthogonal_(one.weight)
+    handles = [one.register_forward_hook(rescale, with_kwargs=True) for one in layers]
+    try:
+        with no_grad():
+            module(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return module

@@ -3,11 +3,12 @@
 import math
 
 from chainrule.autograd.functions.creation import empty
+from chainrule.autograd.functions.shape import flatten, unflatten
 
 from . import functional as F
 from . import init
 from .module import Module
-from .parameter import Parameter, UninitializedParameter, is_lazy
+from .parameter import Parameter
 
 
 class Identity(Module):
@@ -64,45 +65,6 @@ class Linear(Module):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         )
-
-
-class LazyLinear(Linear):
-    """A Linear that takes `in_features` from its first input and is an ordinary Linear from then on.
-
-    Shape: (*, in_features) -> (*, out_features).
-    Initial law: Linear's.
-
-    >>> layer = nn.LazyLinear(2)
-    >>> layer(cr.ones(5, 3)).shape, type(layer).__name__, layer.in_features
-    (chainrule.Size([5, 2]), 'Linear', 3)
-    """
-
-    def __init__(self, out_features, bias=True, device=None, dtype=None):
-        super().__init__(0, 0, bias=False, device=device, dtype=dtype)
-        self.out_features = out_features
-        self.weight = UninitializedParameter(device=device, dtype=dtype)
-        if bias:
-            self.bias = UninitializedParameter(device=device, dtype=dtype)
-
-    def __call__(self, *args, **kwargs):
-        if is_lazy(self.weight):
-            self._materialize((args[0] if args else kwargs["input"]).shape[-1])
-        self.in_features = self.weight.shape[-1]  # a loaded state dict may have brought it
-        if type(self) is LazyLinear:
-            self.__class__ = Linear
-        return Module.__call__(self, *args, **kwargs)
-
-    def reset_parameters(self):
-        """Draw the parameters anew, if there are any yet."""
-        if not is_lazy(self.weight):
-            super().reset_parameters()
-
-    def _materialize(self, in_features):
-        self.weight.materialize((self.out_features, in_features))
-        if self.bias is not None:
-            self.bias.materialize((self.out_features,))
-        self.in_features = in_features
-        super().reset_parameters()
 
 
 class Bilinear(Module):
@@ -164,7 +126,7 @@ class Flatten(Module):
 
     def forward(self, input):
         """(N, *) -> (N, product of *)"""
-        return input.flatten(self.start_dim, self.end_dim)
+        return flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -194,7 +156,7 @@ class Unflatten(Module):
 
     def forward(self, input):
         """(*, D, *) -> (*, D1, D2, ..., *)"""
-        return input.unflatten(self.dim, self.unflattened_size)
+        return unflatten(input, self.dim, self.unflattened_size)
 
     def extra_repr(self):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

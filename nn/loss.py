@@ -79,6 +79,8 @@ class HuberLoss(_Loss):
     """
 
     def __init__(self, reduction="mean", delta=1.0):
+        if isinstance(delta, bool) or not isinstance(delta, (int, float)):
+            raise TypeError(f"HuberLoss: delta must be a number, got {type(delta).__name__}")
         super().__init__(reduction=reduction)
         self.delta = delta
 
@@ -282,6 +284,14 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         options=None,
     ):
         super().__init__(weight, reduction=reduction)
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise RuntimeError(
+                f"LinearCrossEntropyLoss: weight must have shape ({num_classes},), one number a class, got {tuple(weight.shape)}"
+            )
+        if not 0 <= label_smoothing <= 1:
+            raise RuntimeError(
+                f"LinearCrossEntropyLoss: label_smoothing must be between 0 and 1, got {label_smoothing}"
+            )
         self.num_classes, self.out_features = num_classes, tuple(out_features)
         self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
         count = math.prod(self.out_features, start=num_classes)

@@ -20,7 +20,7 @@ from .hooks import (  # noqa: F401 - where PyTorch has them
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from .tree import Tree, parametrizations
+from .tree import Tree
 
 
 class Module(Tree):
@@ -214,7 +214,7 @@ class Module(Tree):
         return ""
 
     def _get_name(self):
-        return "Parametrized" * bool(parametrizations(self)) + type(self).__name__
+        return "Parametrized" * ("parametrizations" in self._modules) + type(self).__name__
 
     def __repr__(self):
         texts = {None: "None"}

@@ -4,6 +4,7 @@ For (N, C, H, W): batch norm over N, H, W; layer norm over the last dimensions; 
 channels of a group and H, W. The variance is that of the population (divided by the count).
 """
 
+from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import empty, ones, tensor, zeros
 
 from . import functional as F
@@ -19,6 +20,8 @@ class _ChannelNorm(Module):
 
     def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
         super().__init__()
+        if eps < 0:
+            raise ValueError(f"{type(self).__name__}: eps must not be negative, got {eps}")
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -48,7 +51,7 @@ class _ChannelNorm(Module):
             init.zeros_(self.bias)
 
     def _check(self, input):
-        if input.ndim not in self._dims:
+        if tensor_of(input, type(self).__name__).ndim not in self._dims:
             expected = " or ".join(f"{n}-d" for n in self._dims)
             raise ValueError(
                 f"{type(self).__name__}: expected {expected} input, got shape {tuple(input.shape)}"
@@ -62,6 +65,9 @@ class _ChannelNorm(Module):
 
 
 class _BatchNorm(_ChannelNorm):
+    def _channel_axis(self, input):
+        return 1
+
     def __init__(
         self,
         num_features,
@@ -141,6 +147,9 @@ class BatchNorm3d(_BatchNorm):
 
 
 class _InstanceNorm(_ChannelNorm):
+    def _channel_axis(self, input):
+        return input.ndim - self._dims[0]
+
     def __init__(
         self,
         num_features,

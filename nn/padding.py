@@ -201,7 +201,19 @@ class ReplicationPad3d(_Pad):
     _mode = "replicate"
 
 
-class CircularPad1d(_Pad):
+class _CircularPad(_Pad):
+    _mode = "circular"
+
+    def forward(self, input):
+        """(N, C, *) or (C, *) -> the same with longer *"""
+        if input.ndim not in (self._n + 1, self._n + 2):
+            raise ValueError(
+                f"{type(self).__name__}: expected {self._n + 1} or {self._n + 2} dimensions, got shape {tuple(input.shape)}"
+            )
+        return super().forward(input)
+
+
+class CircularPad1d(_CircularPad):
     """The margin continues with the opposite side; it must not be larger than the inside.
 
     Shape: (N, C, L) or (C, L) -> the same, longer.
@@ -211,10 +223,9 @@ class CircularPad1d(_Pad):
     """
 
     _n = 1
-    _mode = "circular"
 
 
-class CircularPad2d(_Pad):
+class CircularPad2d(_CircularPad):
     """The margin continues with the opposite side; it must not be larger than the inside.
 
     Shape: (N, C, H, W) or (C, H, W) -> the same, longer.
@@ -224,10 +235,9 @@ class CircularPad2d(_Pad):
     """
 
     _n = 2
-    _mode = "circular"
 
 
-class CircularPad3d(_Pad):
+class CircularPad3d(_CircularPad):
     """The margin continues with the opposite side; it must not be larger than the inside.
 
     Shape: (N, C, D, H, W) or (C, D, H, W) -> the same, longer.
@@ -237,4 +247,3 @@ class CircularPad3d(_Pad):
     """
 
     _n = 3
-    _mode = "circular"

@@ -49,30 +49,52 @@ def _buffer(data, persistent):
     return Buffer(data, persistent=persistent)
 
 
-class UninitializedParameter(Parameter):
-    """A Parameter whose shape its module learns from the first input; `materialize(shape)` then makes the memory."""
-
-    def __init__(self, requires_grad=True, device=None, dtype=None):
-        super().__init__(empty(0, device=device, dtype=dtype), requires_grad)
+class _Uninitialized:
+    """A Tensor whose shape its module learns from the first input; `materialize(shape)` then makes the memory."""
 
     @property
     def shape(self):
         """Not known yet: RuntimeError."""
         raise RuntimeError(
-            "an UninitializedParameter has no shape before its module has seen an input or loaded a state dict; "
-            "run the module once"
+            f"an {type(self).__name__} has no shape before its module has seen an input or loaded a state dict; "
+            f"run the module once"
         )
 
     def materialize(self, shape, device=None, dtype=None):
-        """Become an ordinary Parameter of `shape`, with whatever the memory holds."""
+        """Become an ordinary Parameter or Buffer of `shape`, with whatever the memory holds."""
         device = self.device if device is None else device
         self._array = empty(shape, device=device, dtype=self.dtype if dtype is None else dtype)._array
-        self.__class__ = Parameter
+        self.__class__ = self.cls_to_become
 
     def __repr__(self):
-        return f"<UninitializedParameter of {self.dtype} on {self.device}>"
+        return f"<{type(self).__name__} of {self.dtype} on {self.device}>"
+
+
+class UninitializedParameter(_Uninitialized, Parameter):
+    """A Parameter that waits for its shape."""
+
+    cls_to_become = Parameter
+
+    def __init__(self, requires_grad=True, device=None, dtype=None):
+        super().__init__(empty(0, device=device, dtype=dtype), requires_grad)
+
+
+class UninitializedBuffer(_Uninitialized, Buffer):
+    """A Buffer that waits for its shape."""
+
+    cls_to_become = Buffer
+
+    def __init__(self, requires_grad=False, device=None, dtype=None, persistent=True):
+        super().__init__(empty(0, device=device, dtype=dtype), persistent=persistent)
+
+    def __reduce__(self):
+        return _uninitialized, (self.detach(), self.persistent)
+
+
+def _uninitialized(data, persistent):
+    return UninitializedBuffer(device=data.device, dtype=data.dtype, persistent=persistent)
 
 
 def is_lazy(tensor):
     """Whether `tensor` still waits for its shape."""
-    return isinstance(tensor, UninitializedParameter)
+    return isinstance(tensor, _Uninitialized)

@@ -44,9 +44,14 @@ class RNNBase(Module):
 
     def _check_arguments(self, dropout):
         name = type(self).__name__
-        for what in ("hidden_size", "num_layers"):
-            if not isinstance(getattr(self, what), int) or getattr(self, what) < 1:
-                raise ValueError(f"{name}: {what} must be a positive int, got {getattr(self, what)!r}")
+        for what in ("bias", "batch_first"):
+            if not isinstance(getattr(self, what), bool):
+                raise TypeError(f"{name}: {what} must be True or False, got {getattr(self, what)!r}")
+        for what in ("input_size", "hidden_size", "num_layers"):
+            if not isinstance(getattr(self, what), int):
+                raise TypeError(f"{name}: {what} must be an int, got {getattr(self, what)!r}")
+            if getattr(self, what) < 1:
+                raise ValueError(f"{name}: {what} must be greater than 0, got {getattr(self, what)!r}")
         if isinstance(dropout, bool) or not 0 <= self.dropout <= 1:
             raise ValueError(f"{name}: dropout must be a probability, between 0 and 1, got {dropout!r}")
         if not 0 <= self.proj_size < self.hidden_size:

@@ -1,5 +1,7 @@
 """Activations that look at a whole dimension: softmax and its kin, and the gated linear unit."""
 
+from chainrule.autograd.functions.common import tensor_of
+
 from . import functional as F
 from .module import Module
 
@@ -80,6 +82,6 @@ class Softmax2d(Module):
 
     def forward(self, input):
         """(N, C, H, W) -> (N, C, H, W)"""
-        if input.ndim not in (3, 4):
+        if tensor_of(input, "Softmax2d").ndim not in (3, 4):
             raise ValueError(f"Softmax2d: expected (C, H, W) or (N, C, H, W), got shape {tuple(input.shape)}")
         return F.softmax(input, -3)

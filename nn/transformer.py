@@ -6,6 +6,7 @@ With `norm_first` what is added to the stream is computed from its normalized va
 
 import copy
 
+from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import full
 from chainrule.autograd.ops import triu
 
@@ -294,6 +295,7 @@ class Transformer(Module):
     ):
         """(S, N, E), (T, N, E) -> (T, N, E)"""
         batch = 0 if self.batch_first else 1
+        src, tgt = tensor_of(src, "Transformer"), tensor_of(tgt, "Transformer")
         features = (src.shape[-1], tgt.shape[-1]) == (self.d_model, self.d_model)
         if not features or (src.ndim == 3 and src.shape[batch] != tgt.shape[batch]):
             raise RuntimeError(

@@ -13,6 +13,8 @@ from .parameter import Buffer, Parameter
 class Tree(Hooked):
     """The part of Module that owns its tables."""
 
+    _parametrized = {}  # name -> what computes a tensor that is in no table; see utils/parametrize.py
+
     def __init__(self):
         self.__dict__.update(
             training=True, _parameters={}, _buffers={}, _non_persistent_buffers_set=set(), _modules={}
@@ -26,17 +28,15 @@ class Tree(Hooked):
         for kind in ("_parameters", "_buffers", "_modules"):
             if kind in fields and name in fields[kind]:
                 return fields[kind][name]
-        computed = parametrizations(self)
-        if name in computed:
-            return computed[name].value()
+        if name in self._parametrized:
+            return self._parametrized[name].value()
         hint = "" if "_parameters" in fields else "; call super().__init__() first in __init__"
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name, value):
         fields = self.__dict__
-        computed = parametrizations(self)
-        if name in computed:
-            computed[name].right_inverse(value)
+        if name in self._parametrized:
+            self._parametrized[name].right_inverse(value)
             return
         for kind, wanted, register in _TABLES:
             table = fields.get(kind)
@@ -67,7 +67,7 @@ class Tree(Hooked):
         object.__delattr__(self, name)
 
     def __dir__(self):
-        tables = (self._parameters, self._buffers, self._modules, parametrizations(self))
+        tables = (self._parameters, self._buffers, self._modules, self._parametrized)
         return sorted({*super().__dir__(), *(name for table in tables for name in table)})
 
     def _forget(self, name, kind):
@@ -235,10 +235,16 @@ class Tree(Hooked):
 
     def set_submodule(self, target, module, strict=False):
         """Put `module` at path `target`. strict: only in the place of another; otherwise it may be new."""
+        if not isinstance(module, Tree) or not target:
+            raise ValueError(
+                f"set_submodule: expected a path and a Module, got {target!r} and {type(module).__name__}"
+            )
         path, _, name = target.rpartition(".")
         parent = self.get_submodule(path)
-        if not name or (strict and not isinstance(getattr(parent, name, None), Tree)):
-            raise ValueError(f"set_submodule: {type(self).__name__} has no module at {target!r}")
+        if not isinstance(getattr(parent, name, None if strict else module), Tree):
+            raise AttributeError(
+                f"set_submodule: {type(self).__name__} has no module at {target!r} to replace"
+            )
         setattr(parent, name, module)
 
     def _get(self, target, kind, what):
@@ -262,13 +268,6 @@ class Tree(Hooked):
             fn(module)
         return self
 
-
-def parametrizations(module):
-    """{name: ParametrizationList} of the tensors that are computed from others; see `utils/parametrize.py`."""
-    return module.__dict__.get("_modules", _NONE).get("parametrizations") or _NONE
-
-
-_NONE = {}
 
 # What an assigned attribute may be: (table, class, how to register it).
 _TABLES = (

@@ -1,6 +1,6 @@
 """The table of layers: how one is made, and what goes into it.
 
-`make` is read twice: with chainrule's `nn` and, where PyTorch is installed, with PyTorch's.
+`make` is read twice: with chainrule's `nn` and, where PyTorch is installed and has such a layer, with PyTorch's.
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ class Layer:
     inputs: list
     random: bool = False  # whether training mode draws random numbers
     same_repr: bool = True  # whether PyTorch prints it in the same way
+    own: bool = False  # whether PyTorch lacks it
     keywords: dict = field(default_factory=dict)
     tol: float = 1e-10
 
@@ -259,4 +260,44 @@ LAYERS = [
     Layer("nn.RNNCell(3, 4)", [(2, 3), (2, 4)]),
     Layer("nn.LSTMCell(3, 4)", [(2, 3)]),
     Layer("nn.GRUCell(3, 4)", [(2, 3), (2, 4)]),
+    Layer(
+        "nn.AdaptiveLogSoftmaxWithLoss(6, 9, [3, 6], div_value=2.0)", [(20, 6), constant(np.arange(20) % 9)]
+    ),
+    Layer("nn.DataParallel(nn.Linear(3, 4))", [(2, 3)]),
+    # layers of the literature that PyTorch lacks
+    Layer("nn.SyncBatchNorm(3)", [(4, 3, 2)], own=True),
+    Layer("nn.Dropout(0.4, rescale='test')", [(4, 3, 5)], random=True, own=True),
+    Layer("nn.Dropout(0.4, shared=0)", [(4, 3, 5)], random=True, own=True),
+    Layer("nn.Maxout(3, 4, pieces=2)", [(2, 3)], own=True),
+    Layer("nn.LocallyConnected1d(2, 3, 8, 3, stride=2, padding=1)", [(2, 2, 8)], own=True),
+    Layer("nn.LocallyConnected2d(2, 3, (5, 6), (2, 3), dilation=2)", [(2, 2, 5, 6)], own=True),
+    Layer("nn.LocallyConnected2d(2, 3, 4, 2, bias=False)", [(2, 4, 4)], own=True),
+    Layer("nn.HingeLoss()", [(4,), SIGNS], own=True),
+    Layer("nn.PerceptronLoss(reduction='sum')", [(4,), SIGNS], own=True),
+    Layer("nn.EpsilonInsensitiveLoss(0.3)", [(4, 3), (4, 3)], own=True),
+    Layer("nn.HalfSquaredLoss(reduction='none')", [(4, 3), (4, 3)], own=True),
+    *[
+        Layer(f"nn.LSTMVariant(3, 4{one})", [(5, 2, 3)], own=True)
+        for one in (
+            "",
+            ", peephole='full'",
+            ", peephole='gates', feedback=False",
+            ", peephole='diagonal', coupled=True",
+            ", forget_gate=False, batch_first=True",
+            ", forget_bias=1.0",
+        )
+    ],
+    Layer("nn.JordanRNN(3, 4, 2, output_nonlinearity='sigmoid')", [(5, 3)], own=True),
+    Layer("nn.ClockworkRNN(3, 6, periods=(1, 2, 3))", [(5, 2, 3)], own=True),
+    Layer("nn.SCRN(3, 4, 2)", [(5, 2, 3)], own=True),
+    Layer("nn.AdditiveAttention(3, 4, 5)", [(2, 3), (2, 6, 4)], own=True),
+    Layer("nn.DotProductAttention()", [(2, 3), (2, 6, 3)], own=True),
+    *[
+        Layer(
+            f"nn.Seq2Seq(4, 5, 2, embedding_size=3, attention={attention!r})",
+            [ints(0, 4, (2, 3)), ints(0, 5, (2, 2))],
+            own=True,
+        )
+        for attention in (None, "additive", "dot")
+    ],
 ]

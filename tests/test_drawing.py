@@ -113,7 +113,7 @@ def test_shapes_stand_on_the_wires():
     forward = re.findall(r'^  n\d+:f.*label=" (.*) "[ \]]', picture.dot, re.MULTILINE)
     backward = re.findall(r'^  n\d+:b.*label=" (.*) "\]', picture.dot, re.MULTILINE)
     assert forward == backward == ["(8, 4)", "(4, 3)", "(8, 3)"]
-    assert ["matmul", "(8, 3) float32"] in [one[0] for one in lines(picture)]
+    assert ["matmul", "(8, 3) float32", "4 ± 0 · norm 19.6"] in [one[0] for one in lines(picture)]
 
 
 def test_gradients_of_several_uses_add():
@@ -624,16 +624,6 @@ def test_a_hundred_thousand_operations(tmp_path):
         assert sum(line.startswith("  n100000 [label") for line in file) == 1
 
 
-def test_a_large_graph_without_modules_is_not_laid_out(tmp_path):
-    y = leaf(1.0)
-    for _ in range(1200):
-        y = y + 1.0
-    picture = cr.draw(y)
-    with pytest.raises(ValueError, match=r"1201 nodes.*max_nodes=1201"):
-        picture.save(tmp_path / "graph.svg")
-    assert "max_nodes" in picture._repr_mimebundle_()["text/plain"]
-
-
 class Deep(nn.Module):
     def __init__(self, layers):
         super().__init__()
@@ -643,24 +633,8 @@ class Deep(nn.Module):
         return self.layers(x).sum()
 
 
-def test_a_thousand_time_steps_of_a_cell_fold_to_a_small_picture():
-    cell = nn.LSTMCell(2, 3)
-
-    def unrolled(x):
-        h = c = cr.zeros(1, 3)
-        for row in x:
-            h, c = cell(row, (h, c))
-        return h.sum()
-
-    small = cr.draw(unrolled, cr.ones(1000, 1, 2)).small_graph()
-    (box,) = [one for one in small.nodes if one.kind == "module"]
-    assert box.name == "cell" and box.count >= 1000
-    assert {one.name for one in small.nodes} >= {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
-    assert len(small.nodes) < 12
-
-
 def test_a_large_graph_is_folded_to_its_modules():
-    picture = cr.draw(Deep(40), cr.ones(1, 2), max_nodes=60)
+    picture = cr.draw(Deep(40), cr.ones(1, 2), max_nodes=60, fold=False)
     whole = len(picture.graph.nodes)
     small = picture.small_graph()
     assert whole > 160 and len(small.nodes) <= 60

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.autograd.ops import power
 
 INF, NAN = math.inf, math.nan
 
@@ -137,6 +138,16 @@ def test_log_of_a_sum_at_ties_and_infinities():
         np.testing.assert_allclose(values(gy), [0.5, 0.5, 0.5, 0, 1, 0])
         (second,) = cr.autograd.grad(gx[0], x)
         assert second[0].item() == pytest.approx(0.25 * log)
+
+
+def test_a_power_by_a_number_is_differentiable_twice():
+    for n in (2.5, 3, 1, 0, True):
+        x = leaf(0.5, 2)
+        (first,) = cr.autograd.grad(power(x, n).sum(), x, create_graph=True)
+        np.testing.assert_allclose(values(first), [n * 0.5 ** (n - 1), n * 2.0 ** (n - 1)])
+        if n > 1:
+            (second,) = cr.autograd.grad(first.sum(), x)
+            np.testing.assert_allclose(values(second), [n * (n - 1) * z ** (n - 2) for z in (0.5, 2.0)])
 
 
 def test_the_exponent_of_a_zero():

@@ -13,14 +13,13 @@ from chainrule import nn
 from tests.layer_table import LAYERS, Layer
 
 EVERY = pytest.mark.parametrize("row", LAYERS, ids=lambda row: f"{row.make}-{row.inputs[0]}"[:60])
-# Not layers of their own: the base, containers and what changes into another layer.
+# Not layers of their own: the base and containers.
 NOT_IN_TABLE = {
     "Module",
     "ModuleList",
     "ModuleDict",
     "ParameterList",
     "ParameterDict",
-    "LazyLinear",
     "RNNBase",
     "RNNCellBase",
 }
@@ -73,10 +72,11 @@ def same(a, b, **tolerance):
 def test_every_layer_is_in_the_table():
     public = {
         name
-        for name, value in vars(nn).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module) and not name.startswith("_")
+        for name in nn.__all__
+        if inspect.isclass(getattr(nn, name)) and issubclass(getattr(nn, name), nn.Module)
     }
-    assert public - {row.name for row in LAYERS} - NOT_IN_TABLE == set()
+    lazy = {name for name in public if name.startswith("Lazy")}  # see test_lazy.py
+    assert public - {row.name for row in LAYERS} - NOT_IN_TABLE - lazy == set()
 
 
 @EVERY
@@ -137,11 +137,49 @@ def test_factory_keywords(row):
         assert all(one.dtype is cr.float64 and one.device.type == "fake" for one in layer.parameters())
 
 
+@pytest.mark.parametrize("row", [row for row in LAYERS if row.own], ids=lambda row: row.make[:60])
+def test_derivatives_of_what_pytorch_lacks(row):
+    layer, inputs = made(row), given(row, requires_grad=True)
+    names = dict(layer.named_parameters())
+
+    def run(*tensors):
+        own = dict(zip(names, tensors[: len(names)], strict=True))
+        cr.manual_seed(5)
+        result = cr.func.functional_call(layer, own, tensors[len(names) :], row.keywords)
+        return tuple(one.tanh() for one in floats(result))
+
+    assert cr.autograd.gradcheck(run, (*names.values(), *inputs))
+
+
+EMPTY_BATCHES = [
+    ("nn.Maxout(3, 4)", (0, 3), (0, 4)),
+    ("nn.LocallyConnected1d(2, 3, 8, 3)", (0, 2, 8), (0, 3, 6)),
+    ("nn.LocallyConnected2d(2, 3, 4, 2)", (0, 2, 4, 4), (0, 3, 3, 3)),
+    ("nn.LSTMVariant(3, 4, peephole='full')", (5, 0, 3), (5, 0, 4)),
+    ("nn.JordanRNN(3, 4, 2)", (5, 0, 3), (5, 0, 2)),
+    ("nn.ClockworkRNN(3, 4, (1, 2))", (5, 0, 3), (5, 0, 4)),
+    ("nn.SCRN(3, 4, 2)", (5, 0, 3), (5, 0, 6)),
+    ("nn.Dropout(0.5, shared=0)", (0, 3), (0, 3)),
+    ("nn.Dropout(0.5, rescale='test')", (0, 3), (0, 3)),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "expected"), EMPTY_BATCHES, ids=lambda one: str(one))
+def test_empty_batches(make, shape, expected):
+    layer, x = eval(make, {"nn": nn}), cr.ones(*shape, requires_grad=True)
+    (y, *_) = floats(layer(x))
+    assert y.shape == expected
+    y.sum().backward()
+    assert x.grad.shape == shape
+    assert all((one.grad == 0).all() for one in layer.parameters() if one.grad is not None)
+
+
 def test_examples_in_docstrings():
     runner = doctest.DocTestRunner()
     finder = doctest.DocTestFinder(recurse=False)
     examples = 0
-    for name, value in vars(nn).items():
+    for name in nn.__all__:
+        value = getattr(nn, name)
         if inspect.isclass(value) and issubclass(value, nn.Module):
             for one in finder.find(value, name, globs={"nn": nn, "cr": cr}):
                 examples += len(one.examples)
@@ -253,6 +291,10 @@ def test_running_statistics():
 def test_a_pretrained_table():
     table = nn.Embedding.from_pretrained(cr.tensor([[1.0, 2.0], [3.0, 4.0]]))
     assert table(cr.tensor([1])).tolist() == [[3, 4]] and not table.weight.requires_grad
+    bag = nn.EmbeddingBag.from_pretrained(cr.tensor([[1.0, 2.0], [3.0, 4.0]]), freeze=False, mode="sum")
+    assert bag(cr.tensor([[0, 1]])).tolist() == [[4, 6]] and bag.weight.requires_grad
+    with pytest.raises(ValueError, match="2 dimensions"):
+        nn.EmbeddingBag.from_pretrained(cr.ones(3))
 
 
 def test_rows_are_what_they_say():

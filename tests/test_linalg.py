@@ -344,3 +344,18 @@ def test_small_sets():
     assert not np.isfinite(statistics.cov(x[:1]).item())
     assert linalg_products.chain_matmul(cr.eye(2)).tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert linalg.vander(cr.tensor([True, False])).tolist() == [[1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "int64"])
+def test_the_importance_of_observations_may_be_more_precise_than_they_are(name, torch):
+    for weights in ("float16", "float32", "float64"):
+
+        def found(library, weights=weights):
+            x = library.tensor([[1, 2, 3], [4, 1, 0]], dtype=getattr(library, name))
+            return library.cov(x, aweights=library.tensor([0.5, 1, 2], dtype=getattr(library, weights)))
+
+        ours, theirs = found(cr), found(torch)
+        assert ours.dtype.name == str(theirs.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(
+            ours.tolist(), theirs.tolist(), rtol=2e-2 if ours.dtype.itemsize == 2 else 1e-6
+        )

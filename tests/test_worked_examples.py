@@ -81,3 +81,47 @@ def test_the_largest_singular_value_by_power_iteration_and_weight_normalization(
 
     rows = 2.0 * w / w.norm(dim=1, keepdim=True)
     np.testing.assert_allclose(rows.detach().numpy(), [[1.2, 1.6], [0.0, 2.0]], atol=1e-12)
+
+
+def test_a_recurrent_network_of_ones_and_its_gradients():
+    """Linear units, all weights 1, memory 0: the outputs depend on the order, and each weight's gradient sums over the steps."""
+
+    def run(sequence):
+        wx, wh, wy = (cr.ones(2, 2, dtype=cr.float64, requires_grad=True) for _ in range(3))
+        h, outputs = cr.zeros(2, dtype=cr.float64), []
+        for x in sequence:
+            h = wx @ cr.tensor([x, x], dtype=cr.float64) + wh @ h
+            outputs.append(wy @ h)
+        return cr.stack(outputs), (wx, wh, wy)
+
+    outputs, weights = run([1, 1, 2])
+    assert outputs.tolist() == [[4, 4], [12, 12], [32, 32]]
+    assert run([2, 1, 1])[0][:, 0].tolist() == [8, 20, 44] and run([1, 2, 1])[0][:, 0].tolist() == [4, 16, 36]
+    loss = outputs.sum()
+    loss.backward()
+    assert loss.item() == 96 and all((one.grad == 24).all() for one in weights)
+
+
+def test_many_shifted_sigmoids_are_a_softplus():
+    """Nair & Hinton 2010: sum of sigmoid(x - i + 1/2) ~ log(1 + e^x)."""
+    x = cr.tensor([-3.0, -1, 0, 1, 3, 10], dtype=cr.float64)
+    sums = (x[:, None] - cr.arange(1, 200, dtype=cr.float64) + 0.5).sigmoid().sum(1)
+    np.testing.assert_allclose(
+        sums.numpy(), [0.046745, 0.305029, 0.682569, 1.305029, 3.046745, 10.000044], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        cr.nn.functional.softplus(x).numpy(),
+        [0.048587, 0.313262, 0.693147, 1.313262, 3.048587, 10.000045],
+        atol=1e-6,
+    )
+
+
+def test_rectifiers_with_a_slope():
+    """PReLU with slope 1/4 at (-2, 3): outputs -0.5 and 3, gradients 0.25 and 1, and -2 for the slope."""
+    z = cr.tensor([-2.0, 3.0], requires_grad=True)
+    layer = cr.nn.PReLU()
+    y = layer(z)
+    y.sum().backward()
+    assert y.tolist() == [-0.5, 3] and z.grad.tolist() == [0.25, 1] and layer.weight.grad.tolist() == [-2]
+    for slope, expected in ((0.1, -0.2), (0.01, -0.02)):
+        assert cr.nn.functional.leaky_relu(z[:1], slope).item() == pytest.approx(expected)

@@ -2,8 +2,9 @@
 
     target, inputs  -> target.py, record.py, names.py: what is known beyond the graph: values, names, lines, modules
                     -> collect.py, revive.py, backward.py: `Graph`, plain data (data.py)
-                    -> fold.py, dot.py, text.py: DOT text
-                    -> picture.py, render.py: SVG, PNG, PDF
+                    -> repeat.py, fold.py, order.py: the same, smaller
+                    -> dot.py, boxes.py, color.py, text.py: DOT text
+                    -> picture.py, render.py, animate.py, tensorboard.py: files; page/: the interactive page
 
 Nothing is changed by drawing: no gradient, no saved value, no mode, no random number, no buffer.
 """

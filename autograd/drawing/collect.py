@@ -9,6 +9,7 @@ from chainrule.autograd.writes import log
 from chainrule.backends import backend_of, dtypes, namespaces
 
 from .data import CONSTANT, INPUT, LEAF, OPERATION, Graph, GraphEdge, GraphNode, kept_bytes, plain
+from .stats import statistics
 
 
 def origin(edge):
@@ -45,10 +46,13 @@ def _parents(place):
 class Collector:
     """Builds `graph`. `boxes` maps each place in the engine's graph to its GraphNode, `wires` each node to its GraphEdges."""
 
-    def __init__(self, names, facts, limit):
+    def __init__(self, names, facts, limit, stats=True):
         self.names = names
         self.facts = facts
         self.limit = limit
+        self.stats = stats
+        self.statistics = statistics if stats else lambda array: None
+        self.born_in_gradients = []
         self.graph = Graph()
         self.boxes = {}
         self.wires = {}
@@ -65,6 +69,7 @@ class Collector:
                 self._leaf(place)
         for name, tensor, edge in roots:
             self._target(name, tensor, edge)
+        self._owners()
         self._names_of_variables()
         self._modules_of_values()
         self.graph.saved_bytes = kept_bytes(self.graph.nodes)
@@ -86,6 +91,8 @@ class Collector:
             dtypes=[tensor.dtype.name],
             values=[plain(tensor._array, self.limit)],
             gradients=[None if tensor._grad is None else plain(tensor._grad._array, self.limit)],
+            stats=[self.statistics(tensor._array)],
+            gradient_stats=[None if tensor._grad is None else self.statistics(tensor._grad._array)],
         )
 
     def _operation(self, node):
@@ -100,12 +107,19 @@ class Collector:
             dtypes=[dtypes.from_numpy(one).name for one in found],
             values=[None] * len(shapes),
             gradients=[None] * len(shapes),
+            stats=[None] * len(shapes),
+            gradient_stats=[None] * len(shapes),
             freed=node.saved is None,
+            alias=_alias(node.op),
         )
         fact = self.facts.get(node)
         if fact is not None:
             box.values[: len(fact.values)] = fact.values
+            box.stats[: len(fact.stats)] = fact.stats
             box.name, box.calls, box.source, box.code = fact.name, fact.calls, fact.source, fact.code
+            box.time, box.alias = fact.time, fact.alias or box.alias
+            box.operation = fact.operation or box.operation
+            self._layer(node, box)
         self.boxes[node] = box
         saved = self._saved_by(node, box)
         names = input_names(node)
@@ -115,6 +129,28 @@ class Collector:
             else self._edge(edge, names[i], box)
             for i, edge in enumerate(node.edges)
         ]
+        self._steps_of(node, box)
+
+    def _layer(self, node, box):
+        """How many backward passes made this operation. One that a pass made lies in no module."""
+        while (fact := self.facts.get(node)) is not None and fact.of is not None:
+            node, box.layer, box.calls = fact.of, box.layer + 1, ()
+
+    def _owners(self):
+        """Beside each operation of a backward pass, the one whose gradient it computes."""
+        for place, box in self.boxes.items():
+            if box.layer:
+                owner = self.boxes.get(self.facts[place].of)
+                box.of = None if owner is None else owner.id
+
+    def _steps_of(self, node, box):
+        """A recurrent operation runs over all time steps at once; each leads to the next."""
+        steps = len(node.static["sizes"]) if node.op.name in _RECURRENT else 1
+        if steps > 1:
+            box.times = steps
+            for output in range(len(box.shapes[:2]) if node.op.name == "lstm" else 1):
+                wire = self._connect(box, box, "hc"[output], output)
+                wire.recurrent, wire.times = True, steps - 1
 
     def _edge(self, edge, name, box):
         place, output = origin(edge)
@@ -173,6 +209,8 @@ class Collector:
             cast = dtypes.from_numpy(value.dtype).name != box.dtypes[output]
             if box.values[output] is None and not cast:
                 box.values[output] = plain(value, self.limit)
+            if box.stats[output] is None and not cast:
+                box.stats[output] = self.statistics(value)
 
     def _constant(self, node, i, name, box, fact, saved):
         """The edge from a value that needs no gradient, if the value is known; else None."""
@@ -188,8 +226,9 @@ class Collector:
     def _constant_box(self, value, variable):
         if isinstance(value, (bool, int, float, complex)):
             return self._add(
-                kind=CONSTANT, shapes=[()], dtypes=[type(value).__name__], values=[value], gradients=[None]
-            )
+                kind=CONSTANT, shapes=[()], dtypes=[type(value).__name__], values=[value], gradients=[None], stats=[None],
+                gradient_stats=[None],
+            )  # fmt: skip
         array = value._array if isinstance(value, late.Tensor) else value
         box = self._constants.get(id(array))
         if box is None:
@@ -201,6 +240,8 @@ class Collector:
                 dtypes=[dtypes.from_numpy(array.dtype).name],
                 values=[plain(array, self.limit)],
                 gradients=[None],
+                stats=[self.statistics(array)],
+                gradient_stats=[None],
             )
         return box
 
@@ -218,8 +259,13 @@ class Collector:
         box = self._constant_box(tensor, name) if place is None else self.boxes[place]
         box.target = True
         box.name = box.name or name
+        self._known_value(box, output, tensor)
+
+    def _known_value(self, box, output, tensor):
         if box.values[output] is None:
             box.values[output] = plain(tensor._array, self.limit)
+        if box.stats[output] is None:
+            box.stats[output] = self.statistics(tensor._array)
 
     def _names_of_variables(self):
         """The user's variables that hold results: their names, and what they know of value and gradient."""
@@ -229,10 +275,10 @@ class Collector:
             if box is None:
                 continue
             box.name = box.name or name
-            if box.values[output] is None:
-                box.values[output] = plain(tensor._array, self.limit)
+            self._known_value(box, output, tensor)
             if box.gradients[output] is None and tensor._grad is not None:
                 box.gradients[output] = plain(tensor._grad._array, self.limit)
+                box.gradient_stats[output] = self.statistics(tensor._grad._array)
 
     def _modules_of_values(self):
         """A parameter or constant belongs to the module in which it is used, or the one around all its uses."""
@@ -246,6 +292,23 @@ class Collector:
                 common[source.id] = known if known is calls else tuple([call for call, _ in equal])
         for i, calls in common.items():
             nodes[i].calls = calls
+        users = {}
+        for wire in self.graph.edges:
+            if nodes[wire.source].kind == CONSTANT:
+                users.setdefault(wire.source, set()).add((nodes[wire.target].layer, nodes[wire.target].of))
+        for i, places in users.items():
+            if len(places) == 1:
+                nodes[i].layer, nodes[i].of = places.pop()
+
+
+_RECURRENT = ("rnn", "lstm", "gru")
+
+
+def _alias(op):
+    """What is known of an operation by itself; of one that may be a view or not, nothing is."""
+    if op.name in ("write_region", "replace"):
+        return "in-place"
+    return "view" if getattr(op, "view", False) is True else None
 
 
 def input_names(node):

@@ -9,35 +9,48 @@ import contextlib
 import linecache
 import os
 import sys
+import time
 
-from chainrule.autograd import late
+from chainrule.autograd import engine, inplace, late
 from chainrule.autograd.graph import Node
 from chainrule.autograd.modes import local
-from chainrule.backends import namespaces
+from chainrule.backends import backend_of, namespaces
 from chainrule.backends.random import default_generator
 
+from .backward import Walk
 from .data import plain
 from .names import edge_of, is_module
+from .stats import statistics
 from .text import crop
+
+# Where an operation is called as an in-place one, and where one is called by a backward pass, with the variable that holds the
+# node whose gradient is computed.
+_IN_PLACE = inplace.apply.__code__
+_PASSES = {Node.gradients.__code__: "self", engine._Pass.run.__code__: "node", Walk.run.__code__: "place"}
 
 
 class Fact:
     """What was seen of one operation while it ran."""
 
-    __slots__ = ("calls", "code", "constants", "name", "source", "values")
+    __slots__ = (
+        "alias", "calls", "code", "constants", "name", "of", "operation", "source", "stats", "time", "values",
+    )  # fmt: skip
 
     def __init__(self):
         self.constants = {}  # place among the inputs -> (Tensor, array or number, its variable or None)
-        self.values = ()
+        self.values = self.stats = ()
         self.calls = ()
-        self.name = self.source = self.code = None
+        self.name = self.source = self.code = self.time = None
+        self.alias = self.operation = None  # "view" or "in-place", and then what the user called
+        self.of = None  # the node whose rules recorded it
 
 
 class Recorder:
     """`facts` maps each node to its Fact; `modules` each module path to what the module is."""
 
-    def __init__(self, limit, root=None, variables=None):
+    def __init__(self, limit, root=None, variables=None, stats=True):
         self.limit = limit
+        self.stats = stats
         self._variables = variables or {}  # id of module -> the variable that holds it
         self.facts = {}
         self.modules = {}
@@ -46,6 +59,8 @@ class Recorder:
         self._counts = {}  # path -> calls so far
         self._alive = []
         self._previous = None
+        self._write = None  # (frame, Fact) of the in-place operation that came last
+        self._seconds = None  # what the array code of the last operation took
         self._own = {}  # code object -> whether it is chainrule's
         self._kinds = {}  # class -> whether it is a module's
         self._positions = {}  # code object -> where in the source each of its instructions comes from
@@ -55,14 +70,27 @@ class Recorder:
     def call(self, function, inputs):
         """Run `function(*inputs)` with recording on; the thread's state is as before afterwards, whatever happens."""
         state = local.state
-        before = state.grad, state.inference, state.on_record
+        before = state.grad, state.inference, state.on_record, state.run
         self._previous = state.on_record
-        state.grad, state.inference, state.on_record = True, False, self
+        state.grad, state.inference, state.on_record, state.run = True, False, self, self._timed(state.run)
         try:
             return function(*inputs)
         finally:
-            state.grad, state.inference, state.on_record = before
+            state.grad, state.inference, state.on_record, state.run = before
             self._stack.clear()
+            self._write = None
+
+    def _timed(self, run):
+        """`ThreadState.run`, noting how long the array code takes."""
+
+        def timed(*args, **static):
+            start = time.perf_counter()
+            try:
+                return run(*args, **static)
+            finally:
+                self._seconds = time.perf_counter() - start
+
+        return timed
 
     def __call__(self, node, out):
         if self._previous is not None:
@@ -71,8 +99,13 @@ class Recorder:
         outputs = out if isinstance(out, tuple) else (out,)
         # Lists of Python numbers: a later in-place write must not reach them.
         fact.values = tuple(plain(one._array, self.limit) for one in outputs)
+        if self.stats:
+            fact.stats = tuple(statistics(one._array) for one in outputs)
+        fact.time, self._seconds = self._seconds, None
         operation = sys._getframe(1)
-        user, modules = self._look_up(operation.f_back)
+        user, modules = self._look_up(operation.f_back, fact, node)
+        if getattr(node.op, "view", False) and operation.f_code.co_name == node.op.name:
+            self._note_view(fact, outputs[0], operation.f_locals.get(node.op.parameters[0]))
         fact.calls = self._calls(modules)
         variables = {}
         if user is not None:
@@ -83,12 +116,16 @@ class Recorder:
         if None in node.edges and operation.f_code.co_name == node.op.name:
             self._note_constants(fact, node, operation.f_locals, variables)
 
-    def _look_up(self, frame):
+    def _look_up(self, frame, fact, node):
         """The innermost frame of the user's own code, and (frame, module) of the running modules, innermost first."""
         user, modules = None, []
         stop = Recorder.call.__code__
         while frame is not None and frame.f_code is not stop:
             code = frame.f_code
+            if code is _IN_PLACE and user is None:
+                self._note_write(fact, frame)
+            elif fact.of is None and code in _PASSES:
+                fact.of = frame.f_locals[_PASSES[code]]
             own = self._own.get(code)
             if own is None:
                 name = frame.f_globals.get("__name__", "")
@@ -111,6 +148,19 @@ class Recorder:
                     modules.append((frame, value))
             frame = frame.f_back
         return user, modules
+
+    def _note_write(self, fact, frame):
+        """The last operation of those that an in-place one is made of is the one that is written."""
+        if self._write is not None and self._write[0] is frame:
+            self._write[1].alias = self._write[1].operation = None
+        self._write = frame, fact
+        fact.alias, fact.operation = "in-place", frame.f_locals["name"]
+
+    def _note_view(self, fact, out, source):
+        """Whether what may be a view is one."""
+        comparable = isinstance(source, late.Tensor) and type(source._array) is type(out._array)
+        if comparable and backend_of(out._array).shares_memory(out._array, source._array):
+            fact.alias = fact.alias or "view"
 
     def _expression(self, frame):
         """The very expression that `frame` is computing, `t1 * x1` of a longer line; the line where it takes several."""
@@ -159,7 +209,7 @@ class Recorder:
 
     def _note_constants(self, fact, node, inputs, variables):
         operation = node.op
-        given = [inputs.get(name) for name in operation.inputs]
+        given = [inputs.get(name) for name in operation.parameters]
         if operation.variadic:
             given += inputs.get(operation.variadic, ())
         for i, (edge, value) in enumerate(zip(node.edges, given, strict=False)):

@@ -27,13 +27,13 @@ def renderer():
     return "pygraphviz" if importlib.util.find_spec("pygraphviz") else None
 
 
-def render(dot, kind):
+def render(dot, kind, dots_per_inch=_PNG_DOTS_PER_INCH):
     """The picture of DOT text as bytes; kind is "svg", "png" or "pdf". RuntimeError where no Graphviz is installed."""
     by = renderer()
     if by is None:
         raise RuntimeError(INSTALL)
     if kind == "png":
-        dot = dot.replace("digraph {", f"digraph {{\n  graph [dpi={_PNG_DOTS_PER_INCH}]", 1)
+        dot = dot.replace("digraph {", f"digraph {{\n  graph [dpi={dots_per_inch}]", 1)
     data = _with_dot(dot, kind) if by == "dot" else _with_pygraphviz(dot, kind)
     return _fit(data) if kind == "svg" else data
 

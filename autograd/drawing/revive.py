@@ -25,6 +25,10 @@ def revive(collector):
             outputs, inputs = _values(place, known, variables)
             if outputs is not None:
                 known[place] = outputs
+                box.stats = [
+                    collector.statistics(one) if old is None else old
+                    for one, old in zip(outputs, box.stats, strict=True)
+                ]
                 box.values = [
                     plain(one, collector.limit) if old is None else old
                     for one, old in zip(outputs, box.values, strict=True)

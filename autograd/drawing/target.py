@@ -4,18 +4,21 @@ import sys
 
 from chainrule.autograd import late
 
-from .backward import fill_gradients
+from .backward import FreedError, fill_gradients, gradient_graph
 from .boxes import Style
 from .collect import Collector
+from .color import SCALES
 from .names import Names, flat, is_module, variables_of
 from .picture import Picture
 from .record import Recorder, unchanged
 from .revive import revive
+from .stats import find_faults
 
 
 def draw(
-    target, *inputs, params=None, values=9, gradients=True, saved=True, source=True, modules=True, shapes=True,
-    legend=True, direction=None, max_nodes=1000,
+    target, *inputs, params=None, values=9, gradients=True, stats=True, saved=True, source=True, modules=True, shapes=True,
+    factors=False, time=False, create_graph=False, color=None, legend=True, direction=None, pair=None, depth=None, fold=None,
+    max_nodes=1000,
 ):  # fmt: skip
     """One picture of the forward and the backward graph of `target`; nothing is changed by drawing it.
 
@@ -25,15 +28,28 @@ def draw(
         by the modules and variables that hold them where `draw` is called.
     values: write out values and gradients of up to so many elements (True: 9, False: none).
     gradients: carry a gradient of ones back from the target to show every gradient. It goes to the picture only.
+    stats: mean, standard deviation, norm and the shares of zeros and NaN of what is larger than `values`.
     saved, source, modules, shapes, legend: whether to show the bytes kept for the backward pass, the user's lines, the
         modules as boxes around their operations, shapes and dtypes, and the key to the colours.
+    factors: write the local derivatives on the backward edges: gradient in times factor is gradient out.
+    time: write what each operation took, forward and backward.
+    create_graph: draw the graph of the gradient too, as `create_graph=True` records it, and second derivatives.
+    color: "gradient" (norm, on a log scale), "activation" (root mean square, log), "zeros" (share), "saved" (bytes), "time",
+        or "nan" (where NaN and infinity are, and where the first was born).
     direction: "LR" (left to right), "TB" (top to bottom), or None to choose by the graph's depth.
-    max_nodes: a larger graph is folded to its modules when it is rendered; `.dot` always holds all of it.
+    pair: where the backward operation stands: "below" its forward operation, "beside" it, or None to choose.
+    depth: show modules as boxes, opened down to so many levels; 1 opens none.
+    fold: draw time steps and repeated blocks once, "× T"; None does so from 100 nodes on, False never.
+    max_nodes: a graph that is still larger is folded to its modules when it is rendered; `.dot` always holds all of it.
 
     Gradients of a target with several elements are those of its sum. Returns a Picture: `.save("graph.svg")`, `.dot`,
     `.graph`; a notebook shows it. Raises RuntimeError if no operation behind the target was recorded.
     """
-    style = Style(bool(saved), bool(source), bool(modules), bool(shapes), bool(legend), _direction(direction))
+    style = Style(
+        saved=bool(saved), source=bool(source), modules=bool(modules), shapes=bool(shapes), stats=bool(stats), factors=bool(factors),
+        time=bool(time), legend=bool(legend), direction=_one_of("direction", direction, ("LR", "TB")),
+        pair=_one_of("pair", pair, ("below", "beside")), color=_one_of("color", color, SCALES),
+    )  # fmt: skip
     limit = (9 if values else 0) if isinstance(values, bool) else int(values)
     names = Names()
     if params is not None:
@@ -42,20 +58,23 @@ def draw(
     if _is_function(target):
         if not is_module(target):
             names.add_function(target)
-        outputs, recorder = _run(target, inputs, names, limit, caller)
-        facts, paths = recorder.facts, recorder.modules
+        outputs, recorder = _run(target, inputs, names, limit, caller, bool(stats))
     else:
         if inputs:
             raise TypeError(
                 f"draw: inputs are for a module or a function, the target is a {type(target).__name__}"
             )
         _add_caller(names, caller)
-        outputs, facts, paths = _outputs(target, None, names), {}, {}
-    collector = Collector(names, facts, limit)
-    graph = collector.collect(outputs)
-    graph.modules = paths
-    graph.subject = _subject(outputs)
-    if limit and not facts and len(graph.nodes) <= max_nodes:
+        outputs, recorder = _outputs(target, None, names), Recorder(limit, stats=bool(stats))
+    tensors, subject = [tensor for _, tensor in outputs], _subject(outputs)
+    seen = not recorder.facts  # whether the operations have run already, unseen
+    first = _first_gradients(recorder, tensors, names, subject) if create_graph else []
+    collector = Collector(names, recorder.facts, limit, bool(stats))
+    graph = collector.collect(outputs + first)
+    graph.modules = recorder.modules
+    graph.subject = subject
+    large = len(graph.nodes) > max_nodes
+    if limit and seen and not large:
         revived = revive(collector)
     else:
         revived = None if any(node.freed for node in graph.nodes) else {}
@@ -64,14 +83,39 @@ def draw(
             "backward() has freed what was saved: only gradients kept in .grad are known; draw before it, or the function itself, to see all"
         )
     elif gradients:
-        fill_gradients(collector, [tensor for _, tensor in outputs], revived)
-    return Picture(graph, style, max_nodes)
+        fill_gradients(collector, tensors, revived, factors or not large)
+        if first:
+            fill_gradients(collector, [tensor for _, tensor in first], revived, False, second=True)
+    if stats:
+        find_faults(graph, collector.born_in_gradients)
+    return Picture(graph, style, max_nodes, depth, fold)
 
 
-def _direction(direction):
-    if direction not in (None, "LR", "TB"):
-        raise ValueError(f'draw: direction is "LR", "TB" or None, got {direction!r}')
-    return direction
+def _one_of(name, value, choices):
+    if value is not None and value not in choices:
+        listed = ", ".join(f'"{one}"' for one in choices)
+        raise ValueError(f"draw: {name} is {listed} or None, got {value!r}")
+    return value
+
+
+def _first_gradients(recorder, tensors, names, subject):
+    """The gradients of the leaves that have a graph themselves, as (name, Tensor), recorded by `recorder`."""
+    try:
+        found = recorder.call(gradient_graph, (tensors,))
+    except FreedError as error:
+        raise RuntimeError(
+            f"draw: create_graph=True needs what {error} has saved, and backward() has freed it; draw before it, or the function itself"
+        ) from None
+    named = []
+    for leaf, gradient in found.items():
+        if gradient._current_edge() is not None:
+            name, _ = names.of_tensor.get(id(leaf), (None, None))
+            named.append((f"∂{subject}/∂{name or 'leaf'}", gradient))
+    if not named:
+        raise RuntimeError(
+            "draw: create_graph=True draws the graph of the gradient, and there is none: the gradients of the target are constants"
+        )
+    return named
 
 
 def _is_function(target):
@@ -83,7 +127,7 @@ def _add_caller(names, frame):
     names.add_scope(frame.f_globals)
 
 
-def _run(function, inputs, names, limit, caller):
+def _run(function, inputs, names, limit, caller, stats):
     """Call `function` and note what happens: (its outputs, the Recorder)."""
     root = function if is_module(function) else None
     if root is not None:
@@ -94,7 +138,7 @@ def _run(function, inputs, names, limit, caller):
         inputs = [_leaf(one) if isinstance(one, late.Tensor) else one for one in inputs]
         names.add_arguments(function, inputs)
     _add_caller(names, caller)
-    recorder = Recorder(limit, root, names.of_module)
+    recorder = Recorder(limit, root, names.of_module, stats)
     with unchanged(names.modules):
         outputs = _outputs(recorder.call(function, inputs), function, names)
     return outputs, recorder
@@ -134,6 +178,8 @@ def _output_name(suffix, tensor, function, names):
         name, _ = names.of_tensor.get(id(tensor), (None, None))
         return name or suffix.strip("[]'\"") or "y"
     name = getattr(function, "__name__", "y")
+    if suffix.startswith("['") and suffix.count("[") == 1:
+        return suffix[2:-2]
     stem = "f" if name == "<lambda>" else "y" if is_module(function) or name == "forward" else name
     return stem + suffix
 

@@ -105,7 +105,7 @@ def arange(start, stop=None, step=1, dtype=None, *, device=None):
     bounds = (0, start, step) if stop is None else (start, stop, step)
     if step == 0:
         raise ValueError(f"arange: step must not be 0, got bounds {bounds[:2]}")
-    with creation._allocating("arange", bounds):
+    with creation.allocating("arange", bounds):
         host = np.arange(*bounds, dtype=None if dtype is None else dtypes.as_numpy(dtype))
     return Tensor._wrap(creation.put(host, device))
 
@@ -113,7 +113,7 @@ def arange(start, stop=None, step=1, dtype=None, *, device=None):
 def linspace(start, stop, num=50, endpoint=True, *, dtype=None, device=None):
     """`num` numbers from `start` to `stop`, evenly spaced, recorded for Tensors; without `endpoint`, `stop` itself left out."""
     if not isinstance(start, Tensor) and not isinstance(stop, Tensor):
-        with creation._allocating("linspace", num):
+        with creation.allocating("linspace", num):
             host = np.linspace(start, stop, num, endpoint)
         return tensor(Tensor._wrap(creation.put(host, device)), dtype)
     first, last = (floating(one) for one in together(start, stop))

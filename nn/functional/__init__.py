@@ -39,10 +39,12 @@ from .activation import (
     threshold_,
 )
 from .attention import multi_head_attention_forward, scaled_dot_product_attention
+from .classical_loss import epsilon_insensitive_loss, half_squared_loss, hinge_loss, perceptron_loss
 from .convolution import (
     conv1d,
     conv2d,
     conv3d,
+    conv_tbc,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -50,6 +52,7 @@ from .convolution import (
     unfold,
 )
 from .ctc import ctc_loss
+from .ctc_decoding import ctc_beam_decode, ctc_greedy_decode
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .embedding import embedding, embedding_bag, one_hot
 from .fractional_pooling import (
@@ -128,6 +131,7 @@ from .pooling import (
 )
 from .sampling import affine_grid, grid_sample
 from .shuffling import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .untied import locally_connected1d, locally_connected2d, maxout
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -154,12 +158,15 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_beam_decode",
+    "ctc_greedy_decode",
     "ctc_loss",
     "dropout",
     "dropout1d",
@@ -169,6 +176,7 @@ __all__ = [
     "elu_",
     "embedding",
     "embedding_bag",
+    "epsilon_insensitive_loss",
     "feature_alpha_dropout",
     "fold",
     "fractional_max_pool2d",
@@ -181,12 +189,14 @@ __all__ = [
     "grid_sample",
     "group_norm",
     "gumbel_softmax",
+    "half_squared_loss",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "hardtanh_",
     "hinge_embedding_loss",
+    "hinge_loss",
     "huber_loss",
     "instance_norm",
     "interpolate",
@@ -198,6 +208,8 @@ __all__ = [
     "linear",
     "linear_cross_entropy",
     "local_response_norm",
+    "locally_connected1d",
+    "locally_connected2d",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
@@ -213,6 +225,7 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "maxout",
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
@@ -226,6 +239,7 @@ __all__ = [
     "pad",
     "pairwise_distance",
     "pdist",
+    "perceptron_loss",
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson_nll_loss",

@@ -11,6 +11,7 @@ from chainrule.autograd.functions.common import tensor_of, wrap_dim
 from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops import activation
 from chainrule.autograd.ops import softmax as _softmax
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 
@@ -34,6 +35,7 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
     return _apply(activation.leaky_relu, input, inplace, "leaky_relu", slope=negative_slope)
 
 
+@precision("lower")
 def prelu(input, weight):
     """x where positive, else weight * x; `weight` has one element, or one for each channel (dimension 1)."""
     x, w = tensor_of(input, "prelu"), tensor_of(weight, "prelu")
@@ -108,6 +110,7 @@ def logsigmoid(input):
     return activation.logsigmoid(tensor_of(input, "logsigmoid"))
 
 
+@precision(accelerator="float32")
 def softplus(input, beta=1.0, threshold=20.0):
     """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
     return activation.softplus(tensor_of(input, "softplus"), beta=beta, threshold=threshold)
@@ -241,22 +244,25 @@ def _along(operation, input, dim, dtype, name):
         dim = 0 if x.ndim in (0, 1, 3) else 1
         warnings.warn(
             f"{name}: dim is not given and taken to be {dim} here; say which one is meant, {name}(x, dim=...)",
-            stacklevel=3,
+            stacklevel=4,  # past the declaration of precision
         )
     axis = wrap_dim(dim, x.ndim, name)
     return operation(x, axis=axis) if x.ndim else ops.reshape(operation(ops.reshape(x, (1,)), axis=0), ())
 
 
+@precision(accelerator="float32")
 def softmax(input, dim=None, dtype=None):
     """exp(x) / sum(exp(x)) along `dim`, without overflow. `dtype`: what the input is converted to first."""
     return _along(_softmax.softmax, input, dim, dtype, "softmax")
 
 
+@precision(accelerator="float32")
 def softmin(input, dim=None, dtype=None):
     """softmax(-x)."""
     return _along(_softmax.softmax, -tensor_of(input, "softmin"), dim, dtype, "softmin")
 
 
+@precision(accelerator="float32")
 def log_softmax(input, dim=None, dtype=None):
     """log(softmax(x)), without overflow."""
     return _along(_softmax.log_softmax, input, dim, dtype, "log_softmax")

@@ -11,6 +11,7 @@ from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops.attention import attention, dropped
+from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes, namespaces
 
 from .linear import linear
@@ -18,6 +19,7 @@ from .linear import linear
 _INFINITE = -float("inf")
 
 
+@precision("lower")
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
@@ -181,7 +183,7 @@ def multi_head_attention_forward(
     else:
         bias = _masks(q, k, attn_mask, key_padding_mask, name)
     drop = _dropout(q, k, dropout_p if training else 0, name)
-    y, p = attention(q, k, v, bias, scale=1 / math.sqrt(q.shape[-1]), safe=not need_weights, **drop)
+    y, p = _attended(q, k, v, bias, scale=1 / math.sqrt(q.shape[-1]), safe=not need_weights, **drop)
     y = ops.reshape(ops.transpose(y, (2, 0, 1, 3)), tuple(query.shape))
     y = linear(y, out_proj_weight, out_proj_bias)
     if need_weights:
@@ -192,8 +194,11 @@ def multi_head_attention_forward(
     return (y, p) if batched else (y[:, 0], None if p is None else p[0])
 
 
+_attended = precision("lower")(attention)
+
+
 def _check_heads(query, key, value, embed_dim, heads, key_padding_mask, attn_mask, name):
-    shapes = tuple(tuple(one.shape) for one in (query, key, value))
+    shapes = tuple(tuple(tensor_of(one, name).shape) for one in (query, key, value))
     (_, n, features), *sources = shapes if all(len(one) == 3 for one in shapes) else [(0, 0, -1)]
     if not sources or any(one[:2] != sources[0][:2] for one in sources) or sources[0][1] != n:
         raise RuntimeError(

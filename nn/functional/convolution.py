@@ -5,12 +5,14 @@ import math
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.ops.convolution import col2im, conv, conv_input, im2col
+from chainrule.autograd.precision import precision
 
 from .windows import batched, check_size, lengths, places, unbatched
 
 _KERNEL = {1: "kL", 2: "kH, kW", 3: "kD, kH, kW"}
 
 
+@precision("lower")
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Cross-correlation y[n, o, i] = bias[o] + sum over c, k of weight[o, c, k] input[n, c, i stride + k dilation - padding].
 
@@ -21,6 +23,7 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@precision("lower")
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """`conv1d` over two dimensions: (N, C, H, W) or (C, H, W); weight (O, C / groups, kH, kW) -> (N, O, H', W').
 
@@ -29,9 +32,21 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@precision("lower")
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """`conv1d` over three dimensions: (N, C, D, H, W) or (C, D, H, W); weight (O, C / groups, kD, kH, kW) -> (N, O, D', H', W')."""
     return _conv("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv_tbc(input, weight, bias, pad=0):
+    """`conv1d` with the channels last: (L, N, C); weight (k, C, O); bias (O) -> (L', N, O), with `pad` zeros at each end."""
+    x, w = tensor_of(input, "conv_tbc"), tensor_of(weight, "conv_tbc")
+    if x.ndim != 3 or w.ndim != 3:
+        raise RuntimeError(
+            f"conv_tbc: expected an input (L, N, C) and a weight (k, C, O), got shapes {tuple(x.shape)} and {tuple(w.shape)}"
+        )
+    y = conv1d(ops.transpose(x, (1, 2, 0)), ops.transpose(w, (2, 1, 0)), bias, padding=pad)
+    return ops.transpose(y, (2, 0, 1))
 
 
 def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
@@ -66,6 +81,7 @@ def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
     return unbatched(_biased(y, bias, n), was_batched)
 
 
+@precision("lower")
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The transpose of `conv1d` as a map of its input: each element of `input` adds a copy of the weight, times itself.
 
@@ -78,6 +94,7 @@ def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_paddi
     )
 
 
+@precision("lower")
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """`conv_transpose1d` over two dimensions: (N, C, H, W); weight (C, O / groups, kH, kW) -> (N, O, H', W'). Zeiler et al. (2010)."""
     return _conv_transpose(
@@ -85,6 +102,7 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     )
 
 
+@precision("lower")
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """`conv_transpose1d` over three dimensions: (N, C, D, H, W); weight (C, O / groups, kD, kH, kW) -> (N, O, D', H', W')."""
     return _conv_transpose(

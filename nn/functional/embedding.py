@@ -1,11 +1,14 @@
 """Tables of vectors, read by number: embeddings, bags of them, and one-hot vectors."""
 
+import operator
+
 from chainrule.autograd import late, ops
 from chainrule.autograd.functions.common import index_array, tensor_of
+from chainrule.autograd.functions.creation import allocating
 from chainrule.autograd.ops import embedding as _embedding
 from chainrule.autograd.ops.selection import masked
 from chainrule.autograd.writes import log
-from chainrule.backends import add_at, namespaces
+from chainrule.backends import add_at, backend_of, namespaces
 
 from .common import check_range
 
@@ -69,6 +72,10 @@ def embedding(
 def one_hot(tensor, num_classes=-1):
     """1 at the place each number names, else 0, as int64. (*) -> (*, num_classes); by default the largest number + 1."""
     index = index_array(tensor, "one_hot")
+    try:
+        num_classes = operator.index(num_classes)
+    except TypeError:
+        raise TypeError(f"one_hot: num_classes must be an int, got {num_classes!r}") from None
     if num_classes == -1:
         if not index.size:
             raise RuntimeError(
@@ -78,8 +85,9 @@ def one_hot(tensor, num_classes=-1):
     if num_classes < 1:
         raise RuntimeError(f"one_hot: num_classes must be positive, got {num_classes}")
     check_range(index, 0, num_classes, "one_hot", "class", f"num_classes is {num_classes}")
-    places = namespaces[index.__class__].arange(num_classes)
-    return late.Tensor._wrap((index[..., None] == places).astype("int64"))
+    with allocating("one_hot", (*index.shape, num_classes), backend_of(index)):
+        places = namespaces[index.__class__].arange(num_classes)
+        return late.Tensor._wrap((index[..., None] == places).astype("int64"))
 
 
 # Bags

@@ -3,8 +3,10 @@
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.ops import linear as _linear
+from chainrule.autograd.precision import precision
 
 
+@precision("lower")
 def linear(input, weight, bias=None):
     """x W^T + b. (*, in), (out, in), (out) -> (*, out); a weight of shape (in) gives (*)."""
     x, w = tensor_of(input, "linear"), tensor_of(weight, "linear")
@@ -32,6 +34,7 @@ def _check_bias(x, w, bias):
         )
 
 
+@precision(accelerator="widest")
 def bilinear(input1, input2, weight, bias=None):
     """x1^T W[o] x2 + b[o]. (*, in1), (*, in2), (out, in1, in2), (out) -> (*, out)"""
     x1, x2, w = (tensor_of(one, "bilinear") for one in (input1, input2, weight))

@@ -10,6 +10,7 @@ from chainrule.autograd.functions.shape import broadcast_tensors
 from chainrule.autograd.ops import activation
 from chainrule.autograd.ops import loss as _loss
 from chainrule.autograd.ops.selection import masked
+from chainrule.autograd.precision import precision
 from chainrule.backends import namespaces
 
 from .common import check_range, reduced, reduction_of, weighted
@@ -20,6 +21,7 @@ def _above_zero(x):
     return ops.clip(x, low=0)
 
 
+@precision("float32")
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, margin - y (x1 - x2)): y = 1 where x1 should rank higher, -1 where x2 should. (*), (*), (*)."""
     name = "margin_ranking_loss"
@@ -32,6 +34,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     return reduced(_above_zero(-y * (x1 - x2) + margin), reduction)
 
 
+@precision("float32")
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """x where y = 1, max(0, margin - x) where y = -1. (*), (*)."""
     reduction = reduction_of(size_average, reduce, reduction, "hinge_embedding_loss")
@@ -40,6 +43,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return reduced(far + ops.where(y != -1, x, 0.0), reduction)
 
 
+@precision("float32")
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-y x)) for y = 1 or -1, without overflow. (*), (*)."""
     reduction = reduction_of(size_average, reduce, reduction, "soft_margin_loss")
@@ -62,6 +66,7 @@ def _of_samples(loss, reduction, alone):
     return ops.reshape(loss, ()) if alone and reduction == "none" else reduced(loss, reduction)
 
 
+@precision("float32")
 def multi_margin_loss(
     input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
 ):
@@ -89,6 +94,7 @@ def multi_margin_loss(
     return _of_samples(ops.sum(loss, axis=1) / classes, reduction, alone)
 
 
+@precision("float32")
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over labels y and other classes c of max(0, 1 - (x[y] - x[c])) / C. (N, C), (N, C) or (C), (C).
 
@@ -133,6 +139,7 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
 # Distances
 
 
+@precision(accelerator="float32")
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (|x1| |x2|) along `dim` of what the two broadcast to, each norm counted as at least eps."""
     a, b = broadcast_tensors(tensor_of(x1, "cosine_similarity"), tensor_of(x2, "cosine_similarity"))
@@ -151,6 +158,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return norm(a - b + eps, p, -1, keepdim)
 
 
+@precision(accelerator="float32")
 def pdist(input, p=2.0):
     """The p-norm distances of all pairs of rows, (0, 1), (0, 2), ... (N, D) -> (N (N - 1) / 2)."""
     x = tensor_of(input, "pdist")
@@ -163,6 +171,7 @@ def pdist(input, p=2.0):
     return norm(ops.take(x, index=(first,)) - ops.take(x, index=(second,)), p, 1)
 
 
+@precision("float32")
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1. (N, D), (N, D), (N) or (D), (D), ()."""
     name = "cosine_embedding_loss"
@@ -180,6 +189,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
     return reduced(loss, reduction)
 
 
+@precision("float32")
 def triplet_margin_loss(
     anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"
 ):  # fmt: skip

@@ -11,6 +11,7 @@ from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.reduction import norm
 from chainrule.autograd.ops import normalization as _norm
 from chainrule.autograd.ops.shape import pad as _pad
+from chainrule.autograd.precision import precision
 from chainrule.autograd.writes import log
 from chainrule.backends import dtypes
 
@@ -141,6 +142,7 @@ def _trailing(name, x, normalized_shape, **parameters):
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
+@precision(accelerator="float32")
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(var + eps) * weight + bias over the last dimensions, `normalized_shape`. Ba et al. 2016.
 
@@ -163,6 +165,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     return _norm.rms_standardize(x, weight, axes=axes, eps=eps)[0]
 
 
+@precision(accelerator="float32")
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalization over each of `num_groups` groups of neighbouring channels of a sample. (N, C, *) -> (N, C, *).
 

@@ -10,6 +10,7 @@ import math
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import index_array
 from chainrule.autograd.ops import pooling
+from chainrule.autograd.precision import precision
 
 from .windows import AXES, batched, check_size, lengths, places, unbatched
 
@@ -32,6 +33,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     )
 
 
+@precision(cpu="float32")
 def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """`max_pool1d` over three dimensions: (N, C, D, H, W) -> (N, C, D', H', W')."""
     return _max_pool(
@@ -87,6 +89,7 @@ def _check_windows(name, x, size, kernel, stride, padding, dilation):
             )
 
 
+@precision(cpu="float32")
 def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
     """Zeros with each element of `input` at the place that `indices` gives: undoes `max_pool1d` but for what was not the largest.
 
@@ -96,11 +99,13 @@ def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_siz
     return _max_unpool("max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@precision(cpu="float32")
 def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
     """`max_unpool1d` over two dimensions: (N, C, H', W') -> (N, C, H, W)."""
     return _max_unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@precision(cpu="float32")
 def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
     """`max_unpool1d` over three dimensions: (N, C, D', H', W') -> (N, C, D, H, W)."""
     return _max_unpool("max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size)
@@ -159,6 +164,7 @@ def avg_pool2d(
     )
 
 
+@precision(cpu="float32")
 def avg_pool3d(
     input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
@@ -204,6 +210,7 @@ def adaptive_avg_pool2d(input, output_size):
     return _adaptive_avg_pool("adaptive_avg_pool2d", 2, input, output_size)
 
 
+@precision(cpu="float32")
 def adaptive_avg_pool3d(input, output_size):
     """`adaptive_avg_pool2d` over three dimensions. (N, C, D, H, W) -> (N, C, D', H', W')."""
     return _adaptive_avg_pool("adaptive_avg_pool3d", 3, input, output_size)
@@ -231,6 +238,7 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
     return _adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
+@precision(cpu="float32")
 def adaptive_max_pool3d(input, output_size, return_indices=False):
     """`adaptive_max_pool2d` over three dimensions. (N, C, D, H, W) -> (N, C, D', H', W')."""
     return _adaptive_max_pool("adaptive_max_pool3d", 3, input, output_size, return_indices)

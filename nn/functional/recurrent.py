@@ -9,6 +9,7 @@ from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.ops import recurrence
 from chainrule.autograd.ops import recurrent as layers
+from chainrule.autograd.precision import precision
 
 from .dropout import dropout as _dropout
 from .linear import linear
@@ -57,6 +58,7 @@ def scan(mode, rows, sizes, hx, *weights):
     return tuple(one.to(dtype) for one in states)
 
 
+@precision("lower")
 def network(mode, rows, sizes, hx, weights, *, bidirectional=False, dropout=0.0):
     """Stacked layers: rows (R, D) -> the last layer's rows (R, directions * H) and each state's last values.
 
@@ -83,7 +85,10 @@ def network(mode, rows, sizes, hx, weights, *, bidirectional=False, dropout=0.0)
 def _cell(mode, name, input, hx, *weights):
     """One step: input (N, D) and states (N, H) -> the new states."""
     tensor_of(input, name)
-    w_ih, w_hh = weights[:2]
+    w_ih, w_hh = (tensor_of(one, name) for one in weights[:2])
+    for matrix in (w_ih, w_hh):
+        if matrix.ndim != 2:
+            raise RuntimeError(f"{name}: expected weights that are matrices, got shape {tuple(matrix.shape)}")
     count, hidden = input.shape[0] if input.ndim else 0, w_hh.shape[1]
     if input.ndim != 2 or input.shape[1] != w_ih.shape[1]:
         raise RuntimeError(f"{name}: expected input of shape (N, {w_ih.shape[1]}), got {tuple(input.shape)}")
@@ -94,19 +99,25 @@ def _cell(mode, name, input, hx, *weights):
         )
     for state in hx:
         check_shape(name, "hidden states", state, (count, hidden))
+    for bias in weights[2:]:
+        if bias is not None:
+            check_shape(name, "biases", bias, (GATES[mode] * hidden,))
     return [state[count:] for state in scan(mode, input, (count,), hx, *weights)]
 
 
+@precision("lower")
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh). input (N, D), hx (N, H), w_ih (H, D), w_hh (H, H) -> (N, H)."""
     return _cell("RNN_TANH", "rnn_tanh_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@precision("lower")
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """h' = relu(W_ih x + b_ih + W_hh h + b_hh). input (N, D), hx (N, H), w_ih (H, D), w_hh (H, H) -> (N, H)."""
     return _cell("RNN_RELU", "rnn_relu_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@precision("lower")
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a long short-term memory; hx is (h, c). See `nn.LSTMCell`.
 
@@ -117,6 +128,7 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     return tuple(_cell("LSTM", "lstm_cell", input, list(hx), w_ih, w_hh, b_ih, b_hh))
 
 
+@precision("lower")
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a gated recurrent unit; see `nn.GRUCell`. input (N, D), hx (N, H), w_ih (3H, D), w_hh (3H, H) -> (N, H)."""
     return _cell("GRU", "gru_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]

@@ -12,6 +12,7 @@ from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.ops.indexing import take
 from chainrule.autograd.ops.resampling import locate
 from chainrule.autograd.ops.selection import masked
+from chainrule.autograd.precision import precision
 from chainrule.backends import namespaces
 
 from .interpolation import keys
@@ -20,6 +21,7 @@ _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
 
 
+@precision(cpu="float32", accelerator="widest")
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """`input` read at the points of `grid`. (N, C, H, W), (N, H', W', 2) -> (N, C, H', W'), or the same with three dimensions.
 

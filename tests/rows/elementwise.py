@@ -58,7 +58,7 @@ ROWS = [
     unary("log2", np.log2, (0.3, 3)),
     unary("log10", np.log10, (0.3, 3)),
     unary("log1p", np.log1p, (-0.7, 3)),
-    Row("logaddexp", cr.logaddexp, [(3, 4), (4,)], ref=np.logaddexp),
+    Row("logaddexp", cr.logaddexp, [(3, 4), (4,)], ref=np.logaddexp, covers=("share",)),
     unary("sin", np.sin),
     unary("cos", np.cos),
     unary("tan", np.tan, (-1, 1)),

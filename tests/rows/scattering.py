@@ -30,12 +30,12 @@ def _row(how, include_self, inputs, tag, **extra):
     return Row(
         "scatter_reduce",
         lambda x, s: cr.scatter_reduce(
-            x, 0, cr.tensor(ROWS_TO[:, : s.shape[1]], device=x.device), s, how, include_self=include_self
+            x, 0, cr.tensor(ROWS_TO[:, : s.shape[-1]], device=x.device), s, how, include_self=include_self
         ),
         inputs,
         ref=_reduced(how, include_self),
         torch=lambda x, s: x.scatter_reduce(
-            0, __import__("torch").tensor(ROWS_TO[:, : s.shape[1]]), s, how, include_self=include_self
+            0, __import__("torch").tensor(ROWS_TO[:, : s.shape[-1]]), s, how, include_self=include_self
         ),
         tag=tag,
         **extra,
