@@ -17,7 +17,7 @@ has_uv := $(shell command -v uv 2>/dev/null)
 new_venv := $(if $(has_uv),uv venv --quiet --allow-existing --python '>=3.11' .venv,python3 -m venv .venv)
 install := $(if $(has_uv),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --no-compile)
 
-.PHONY: help setup demo test test-all conformance lint cov bench notebooks test-notebooks docs gpu-check build clean
+.PHONY: help setup demo test test-all conformance lint cov bench notebooks test-notebooks images docs gpu-check build clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -63,6 +63,9 @@ notebooks: $(ready)  ## run the notebooks and keep their outputs
 
 test-notebooks: $(ready)  ## run copies of the notebooks; fails at a cell that raises
 	$(pytest) --nbmake -n auto notebooks/*.ipynb $(ARGS)
+
+images: $(ready)  ## draw the pictures of the manual anew, in docs/images/
+	$(python) -P docs/make_images.py && $(python) -P docs/make_training_images.py
 
 docs: .venv/.docs  ## the manual, in docs/_build/
 	.venv/bin/sphinx-build -W --keep-going -q docs docs/_build && echo "open docs/_build/index.html"

@@ -208,7 +208,8 @@ def gradgradcheck(
     wanted = [i for i, one in enumerate(inputs) if isinstance(one, late.Tensor) and one.requires_grad]
 
     def first_derivative(*everything):
-        xs, gs = list(everything[: len(inputs)]), everything[len(inputs) :]
+        xs = list(everything[: len(inputs)])
+        gs = [g if g.requires_grad else g.detach().requires_grad_() for g in everything[len(inputs) :]]
         for i in wanted:
             if not xs[i].requires_grad:
                 xs[i] = xs[i].detach().requires_grad_()

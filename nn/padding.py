@@ -4,6 +4,8 @@
 becomes left + L + right.
 """
 
+from chainrule.autograd.functions.common import tensor_of
+
 from . import functional as F
 from .module import Module
 
@@ -206,7 +208,7 @@ class _CircularPad(_Pad):
 
     def forward(self, input):
         """(N, C, *) or (C, *) -> the same with longer *"""
-        if input.ndim not in (self._n + 1, self._n + 2):
+        if tensor_of(input, type(self).__name__).ndim not in (self._n + 1, self._n + 2):
             raise ValueError(
                 f"{type(self).__name__}: expected {self._n + 1} or {self._n + 2} dimensions, got shape {tuple(input.shape)}"
             )
