@@ -12,7 +12,7 @@ import io
 import json
 import os
 import stat
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import numpy as np
 
@@ -34,7 +34,7 @@ _VERSION_KEY, _STRUCTURE, _COMPLEX = "chainrule.version", "chainrule.structure",
 def save(obj, f):
     """Write `obj` to `f`: a path, replaced as a whole, or a file open for writing in binary mode.
 
-    obj: Tensors, arrays, None, bool, int, float, complex, str, bytes, dtypes and devices in dicts (`OrderedDict` too),
+    obj: Tensors, arrays, None, bool, int, float, complex, str, bytes, dtypes and devices in dicts (`OrderedDict`, `Counter` too),
     lists and tuples, at most 100 deep. Tensors lose `requires_grad`; one object met twice is loaded as one.
     Modules and optimizers are saved by their `state_dict()`. TypeError names the place of anything else.
     """
@@ -155,11 +155,11 @@ class _Writer:
             return [self.encode(one, (*path, index)) for index, one in enumerate(obj)]
         if kind in (tuple, Size):
             return {"tuple": [self.encode(one, (*path, index)) for index, one in enumerate(obj)]}
-        if kind in (dict, OrderedDict):
+        if kind in (dict, OrderedDict, Counter):
             for key in obj:
                 self._check_key(key, path)
             items = [[self.encode(key, path), self.encode(one, (*path, key))] for key, one in obj.items()]
-            return {"dict" if kind is dict else "OrderedDict": items}
+            return {kind.__name__: items}
         hint = "convert it to tensors, numbers, text, dicts, lists and tuples"
         if hasattr(obj, "state_dict"):
             hint = "save its state_dict()"
@@ -253,6 +253,7 @@ class _Reader:
         "scalar": lambda self, name: self.arrays[name][()],
         "dict": lambda self, pairs: self._items(pairs),
         "OrderedDict": lambda self, pairs: OrderedDict(self._items(pairs)),
+        "Counter": lambda self, pairs: Counter(self._items(pairs)),
         "tuple": lambda self, nodes: tuple([self._decode(one) for one in nodes]),
         "int": lambda self, text: int(text, 16),
         "float": lambda self, text: float(text),

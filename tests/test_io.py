@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,13 @@ def test_dtypes_and_shapes(dtype, shape):
     loaded = from_bytes(to_bytes({"x": cr.from_numpy(array), "y": array}))
     assert same(loaded["x"].numpy(), array) and same(loaded["y"], array)
     assert loaded["x"].dtype == cr.from_numpy(array).dtype
+
+
+def test_the_state_of_every_schedule_is_stored():
+    optimizer = cr.optim.SGD([cr.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = cr.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4, 4])
+    loaded = from_bytes(to_bytes(schedule.state_dict()))
+    assert type(loaded["milestones"]) is Counter and loaded == schedule.state_dict()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
