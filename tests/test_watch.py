@@ -49,7 +49,7 @@ def batches(n=8, count=2, device="cpu"):
 def test_values_are_those_of_numpy(device):
     model = nn.Sequential(nn.Linear(3, 4, device=device), nn.ReLU())
     x = cr.randn(5, 3, device=device)
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     optimizer = cr.optim.SGD(model.parameters(), lr=0.1)
     y = model(x)
     (y**2).sum().backward()
@@ -155,7 +155,7 @@ def test_closing_removes_every_hook_and_only_its_own():
     model = cnn()
     calls = []
     model[0].register_forward_hook(lambda *_: calls.append(1))
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     watch.close()
     watch.close()
     assert [module._hooks is None for module in model] == [False] + 5 * [True]
@@ -168,7 +168,7 @@ def test_it_keeps_neither_model_nor_optimizer_alive():
     gc.disable()
     try:
         model = cnn()
-        watch = cr.watch(model)
+        watch = cr.watch(model, every=1)
         optimizer = train(model, batches(), 2, watch)
         watch.attach(optimizer)
         gone = weakref.ref(model), weakref.ref(optimizer), weakref.ref(model[0].weight)
@@ -183,7 +183,7 @@ def test_it_keeps_neither_model_nor_optimizer_alive():
 
 def test_a_copy_is_not_watched():
     model = cnn()
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     twin = copy.deepcopy(model)
     assert twin[0]._hooks["forward"]
     twin(batches()[0][0])
@@ -211,7 +211,7 @@ class Twice(nn.Module):
 
 def test_shared_modules_several_inputs_and_missing_gradients():
     model = Twice()
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     data = [(cr.randn(4, 5, 3), cr.randn(4, 5, 3), cr.zeros(4, 5, 2))]
     train(model, data, 2, watch, loss=lambda output, target: F.mse_loss(output["out"], target))
     record = watch.records[-1]
@@ -229,7 +229,7 @@ def test_shared_modules_several_inputs_and_missing_gradients():
 
 def test_only_training_counts():
     model, data = cnn(), batches()
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     model.eval()
     model(data[0][0])
     model.train()
@@ -247,7 +247,7 @@ def test_dtypes_and_complex_numbers():
             return x
 
     model = nn.Sequential(Odd())
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     for x in (
         cr.full((2, 3), 6e4, dtype=cr.float16),
         cr.full((2, 3), 3 + 4j),
@@ -262,7 +262,7 @@ def test_dtypes_and_complex_numbers():
 
 def test_under_vmap_and_with_a_closure_method():
     model = nn.Linear(3, 2)
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     cr.vmap(model)(cr.randn(4, 3))
     watch.step()
     optimizer = cr.optim.LBFGS(model.parameters(), max_iter=4)
@@ -292,7 +292,7 @@ def deep(activation, layers=10, width=32):
 
 
 def watched(model, steps=3, lr=0.05, n=16):
-    watch = cr.watch(model, histograms=True)
+    watch = cr.watch(model, histograms=True, every=1)
     train(model, [(cr.randn(n, 32), cr.randint(0, 3, (n,)))], steps, watch, lr)
     return watch
 
@@ -319,7 +319,7 @@ def test_exploding_gradients_and_large_steps():
 
 def test_a_gradient_that_grows_at_once():
     model = nn.Linear(2, 1, bias=False)
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     for scale in (1e-3, 1e-3, 1e-3, 5.0):
         model.weight.grad = cr.full((1, 2), scale)
         watch.step()
@@ -342,7 +342,7 @@ def test_dead_units():
     channels = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
     with cr.no_grad():
         channels[0].bias[:1] = -100
-    watch = cr.watch(channels)
+    watch = cr.watch(channels, every=1)
     channels(cr.randn(2, 1, 5, 5))
     watch.step()
     assert watch.records[0]["activations"]["1"]["dead"] == 0.25
@@ -383,7 +383,7 @@ def test_nothing_to_complain_about():
 
 def test_the_oldest_records_are_forgotten():
     model = nn.Linear(2, 2)
-    watch = cr.watch(model, keep=3)
+    watch = cr.watch(model, keep=3, every=1)
     for _ in range(10):
         watch.step()
     assert [record["step"] for record in watch.records] == [7, 8, 9]
@@ -413,7 +413,7 @@ def test_pictures(tmp_path):
 def test_pictures_of_nothing_but_nan(tmp_path):
     pytest.importorskip("matplotlib")
     model = nn.Linear(2, 2)
-    watch = cr.watch(model, histograms=True)
+    watch = cr.watch(model, histograms=True, every=1)
     model.weight.grad = cr.full((2, 2), math.nan)
     watch.step()
     for kind in ("gradients", "updates", "dead", "histograms"):
@@ -422,7 +422,7 @@ def test_pictures_of_nothing_but_nan(tmp_path):
 
 def test_histograms_count_by_size():
     model = nn.Linear(2, 2, bias=False)
-    watch = cr.watch(model, histograms=True)
+    watch = cr.watch(model, histograms=True, every=1)
     model.weight.grad = cr.tensor([[1e-3, -1.2e-3], [0.0, 1e9]])
     watch.step()
     counts = watch.records[0]["histograms"]["weight"]
@@ -444,9 +444,9 @@ def test_bad_calls():
     with pytest.raises(ValueError, match="every must be a positive integer, got 0"):
         cr.watch(nn.Linear(1, 1), every=0)
     with pytest.raises(TypeError, match="watch: expected a Module, got function"):
-        cr.watch(lambda x: x)
+        cr.watch(lambda x: x, every=1)
     model = nn.Linear(1, 1)
-    watch = cr.watch(model)
+    watch = cr.watch(model, every=1)
     assert "nothing measured yet" in watch.table() and watch.problems() == []
     with pytest.raises(RuntimeError, match="nothing measured yet"):
         watch.plot("gradients")

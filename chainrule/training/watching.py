@@ -22,7 +22,7 @@ _GENERAL = ("mean", "std", "norm", "zeros", "nan", "inf")
 EDGES = numpy.linspace(-12.0, 4.0, 65)
 
 
-def watch(model, every=1, histograms=False, keep=1000):
+def watch(model, every=10, histograms=False, keep=1000):
     """Collect statistics of the activations, gradients and updates of `model` while it is trained; returns a `Watch`.
 
         watch = cr.watch(model, every=10)
@@ -57,7 +57,7 @@ class Watch:
     elements. Only forward passes in training mode with recording switched on, and outside of `vmap`, count.
     """
 
-    def __init__(self, model, every=1, histograms=False, keep=1000):
+    def __init__(self, model, every=10, histograms=False, keep=1000):
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"watch: every must be a positive integer, got {every!r}")
         if not hasattr(model, "named_modules"):
