@@ -16,7 +16,7 @@ from . import init
 from .functional import recurrent as F
 from .module import Module
 from .parameter import Parameter
-from .utils.rnn import PackedSequence
+from .utils.rnn import PackedSequence, checked_packed
 
 
 class RNNBase(Module):
@@ -137,7 +137,7 @@ class RNNBase(Module):
         return output.transpose(0, 1) if self.batch_first else output, self._given(states)
 
     def _forward_packed(self, packed, hx):
-        data, batch_sizes, order, restore = packed
+        data, batch_sizes, order, restore = checked_packed(packed, type(self).__name__)
         if hx is not None and order is not None:
             hx = self._given([one.index_select(1, order) for one in self._states(hx, 3)])
         rows, states = self._run(data, tuple(batch_sizes.tolist()), hx)

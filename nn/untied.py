@@ -24,6 +24,8 @@ class Maxout(Linear):
     """
 
     def __init__(self, in_features, out_features, pieces=2, bias=True, device=None, dtype=None):
+        if not isinstance(pieces, int) or pieces < 1:
+            raise ValueError(f"Maxout: pieces must be a positive int, got {pieces!r}")
         super().__init__(in_features, out_features * pieces, bias, device, dtype)
         self.pieces = pieces
 

@@ -3,6 +3,7 @@
 import contextlib
 
 from chainrule.autograd.modes import no_grad
+from chainrule.autograd.tensor import Tensor
 
 
 class IterateAverage:
@@ -28,7 +29,9 @@ class IterateAverage:
     def __init__(self, params, decay=1.0):
         if not 0 <= decay <= 1:
             raise ValueError(f"IterateAverage: decay must be in [0, 1], got {decay}")
-        self.params = list(params)
+        self.params = [params] if isinstance(params, Tensor) else list(params)
+        if not self.params or not all(isinstance(one, Tensor) for one in self.params):
+            raise TypeError(f"IterateAverage: expected a list of Tensors with at least one, got {params!r}")
         self.decay = decay
         self.total = 0.0
         self.averages = [param.detach().clone() for param in self.params]

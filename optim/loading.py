@@ -26,7 +26,13 @@ def loaded_groups(name, state_dict, groups, defaults):
     An option the state dict lacks is taken from `defaults` if it is a switch that is off there: it is newer than the
     file.
     """
-    for key in ("state", "param_groups"):
+    if not isinstance(state_dict, dict):
+        raise TypeError(f"{name}: expected a state dict, got {type(state_dict).__name__}")
+    for key, kind in (("state", dict), ("param_groups", list)):
+        if not isinstance(state_dict.get(key, kind()), kind):
+            raise TypeError(
+                f"{name}: {key!r} of a state dict is a {kind.__name__}, got {type(state_dict[key]).__name__}"
+            )
         if key not in state_dict:
             raise ValueError(
                 f"{name}: a state dict has the keys 'state' and 'param_groups', got {sorted(map(str, state_dict))}"

@@ -3,7 +3,7 @@
 from chainrule.backends import namespaces
 
 from .moments import filled
-from .optimizer import Optimizer
+from .optimizer import Optimizer, pair
 
 
 class Rprop(Optimizer):
@@ -47,7 +47,12 @@ class Rprop(Optimizer):
 
     def check(self, group):
         super().check(group)
-        minus, plus = group["etas"]
+        minus, plus = pair("Rprop", "etas", group["etas"])
+        low, high = pair("Rprop", "step_sizes", group["step_sizes"])
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"Rprop: step_sizes must be (low, high) with 0 <= low <= high, got {group['step_sizes']}"
+            )
         if not 0 < minus < 1 < plus:
             raise ValueError(
                 f"Rprop: etas must be (eta-, eta+) with 0 < eta- < 1 < eta+, got {group['etas']}"

@@ -119,7 +119,7 @@ def per_group(scheduler, name, value, optimizer):
 def check_positive(scheduler, **lengths):
     """ValueError unless all are positive."""
     for name, length in lengths.items():
-        if not length > 0:
+        if isinstance(length, str) or not length > 0:
             raise ValueError(f"{type(scheduler).__name__}: {name} must be positive, got {length}")
 
 

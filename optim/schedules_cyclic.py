@@ -3,7 +3,7 @@
 import math
 import types
 
-from .schedules import LRScheduler, check_optimizer, lrs, number, per_group, set_lr
+from .schedules import LRScheduler, check_optimizer, check_positive, lrs, number, per_group, set_lr
 
 
 def _set_momentum(group, momentum):
@@ -70,6 +70,7 @@ class CyclicLR(_MomentumCycle):
             for group, rate in zip(optimizer.param_groups, base_lrs, strict=True):
                 set_lr(group, rate)
         down = step_size_up if step_size_down is None else step_size_down
+        check_positive(self, step_size_up=step_size_up, step_size_down=down)
         self.total_size = float(step_size_up + down)
         self.step_ratio = step_size_up / self.total_size
         self.mode = mode

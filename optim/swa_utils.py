@@ -94,6 +94,8 @@ class AveragedModel(Module):
         super().__init__()
         if avg_fn is not None and multi_avg_fn is not None:
             raise ValueError("AveragedModel: give avg_fn or multi_avg_fn, not both")
+        if not isinstance(model, Module):
+            raise TypeError(f"AveragedModel: expected a Module, got {type(model).__name__}")
         self.module = copy.deepcopy(model)
         if device is not None:
             self.module = self.module.to(device)

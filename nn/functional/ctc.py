@@ -11,7 +11,7 @@ from chainrule.autograd.ops.indexing import take
 from chainrule.autograd.precision import precision
 from chainrule.backends import backend_of, namespaces
 
-from .common import reduced, reduction_of
+from .common import check_range, reduced, reduction_of
 
 
 @precision(cpu="float32")
@@ -41,7 +41,7 @@ def ctc_loss(
         raise RuntimeError(f"ctc_loss: blank must be one of the {classes} classes, got {blank}")
     taken = _lengths(input_lengths, n, steps, "input_lengths", "steps")
     counts = _lengths(target_lengths, n, None, "target_lengths", "labels")
-    labels = _labels(targets, counts, n, blank, x._array)
+    labels = _labels(targets, counts, n, blank, classes, x._array)
     loss = -_likelihood(x, labels, taken, counts, blank, zero_infinity)
     if reduction == "mean":
         loss = loss / x._wrap(_here(numpy.maximum(counts, 1), x._array).astype(x._array.dtype))
@@ -74,7 +74,7 @@ def _here(array, like):
     return backend.from_host(array, backend.device_of(like).index)
 
 
-def _labels(targets, counts, n, blank, like):
+def _labels(targets, counts, n, blank, classes, like):
     """The targets as (N, longest), with blanks where a sequence has no more."""
     array = index_array(tensor_of(targets, "ctc_loss").to(late.Tensor._wrap(like).device), "ctc_loss")
     longest = int(counts.max(initial=0))
@@ -99,7 +99,9 @@ def _labels(targets, counts, n, blank, like):
     xp, flat = namespaces[array.__class__], array.reshape(-1)
     if not longest or not flat.size:
         return xp.zeros((n, longest), dtype="int64")
-    return xp.where(_here(there, like), flat[_here(places, like)].astype("int64"), blank)
+    labels = xp.where(_here(there, like), flat[_here(places, like)].astype("int64"), blank)
+    check_range(labels, 0, classes, "ctc_loss", "target", f"log_probs have {classes} classes")
+    return labels
 
 
 def _likelihood(x, labels, taken, counts, blank, zero_infinity):

@@ -211,7 +211,7 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
     the host; on a device, which nobody waits for, it makes the weight NaN and with it the loss.
     """
     index = index_array(target, name)
-    if alone:
+    if alone and index.size == 1:
         index = index.reshape((1,))
     expected = (x.shape[0], *x.shape[2:])
     if tuple(index.shape) != expected:

@@ -17,6 +17,9 @@ _EPS = 1e-6
 
 def _gradients(parameters):
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for one in parameters:
+        if not isinstance(one, Tensor):
+            raise TypeError(f"clipping gradients: expected Tensors, got {type(one).__name__}")
     return [one.grad for one in parameters if one.grad is not None]
 
 
@@ -81,5 +84,7 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
 def clip_grad_value_(parameters, clip_value, foreach=None):
     """Bring every element of the gradients of `parameters`, in place, into [-clip_value, clip_value]."""
     clip_value = float(clip_value)
+    if clip_value < 0:
+        raise ValueError(f"clip_grad_value_: clip_value must be at least 0, got {clip_value}")
     for gradient in _gradients(parameters):
         gradient.clamp_(-clip_value, clip_value)

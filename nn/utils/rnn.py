@@ -83,6 +83,31 @@ def _host(values, name):
     return lengths
 
 
+def checked_packed(sequence, name):
+    """`sequence`, if it is a PackedSequence whose parts fit together: sizes that fall to 1 or more and add up to the elements."""
+    if not isinstance(sequence, PackedSequence):
+        raise TypeError(
+            f"{name}: expected a PackedSequence, got {type(sequence).__name__}; make one with pack_padded_sequence"
+        )
+    sizes = numpy.asarray(sequence.batch_sizes.tolist())
+    if (
+        sizes.ndim != 1
+        or not sizes.size
+        or sizes.dtype.kind != "i"
+        or sizes[-1] < 1
+        or (numpy.diff(sizes) > 0).any()
+    ):
+        raise ValueError(
+            f"{name}: batch_sizes of a PackedSequence must be positive ints that do not rise, got {sizes.tolist()}"
+        )
+    if sizes.sum() != len(sequence.data):
+        raise ValueError(
+            f"{name}: batch_sizes {sizes.tolist()} of a PackedSequence add up to {sizes.sum()}, "
+            f"but its data has shape {tuple(sequence.data.shape)}"
+        )
+    return sequence
+
+
 def invert_permutation(permutation):
     """The permutation that undoes `permutation`, a Tensor of indices (n) or None."""
     if permutation is None:
@@ -104,8 +129,11 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
     enforce_sorted: the lengths must not increase; otherwise the sequences are sorted, and PackedSequence remembers how.
     """
     name = "pack_padded_sequence"
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got {type(input).__name__}")
+    other = _time_first(input, name)
     if batch_first:
-        input = _time_first(input, name)
+        input = other
     lengths = _host(lengths, name)
     steps, batch = input.shape[:2]
     if len(lengths) != batch:
@@ -137,7 +165,7 @@ def pad_packed_sequence(sequence, batch_first=False, padding_value=0.0, total_le
 
     total_length: T, if it should be more than the longest sequence.
     """
-    sizes = sequence.batch_sizes.numpy()
+    sizes = checked_packed(sequence, "pad_packed_sequence").batch_sizes.numpy()
     steps, batch = len(sizes), int(sizes[0])
     if total_length is not None:
         if total_length < steps:
@@ -202,4 +230,5 @@ def unpad_sequence(padded_sequences, lengths, batch_first=False):
 
 def unpack_sequence(packed_sequences):
     """Undo `pack_sequence`: a list of Tensors (L_i, *)."""
+    packed_sequences = checked_packed(packed_sequences, "unpack_sequence")
     return unpad_sequence(*pad_packed_sequence(packed_sequences, batch_first=True), batch_first=True)
