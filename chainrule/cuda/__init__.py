@@ -3,7 +3,24 @@
 from chainrule.backends import get
 from chainrule.backends.later import load_later
 
-__getattr__, __dir__ = load_later(globals(), {"amp": "chainrule.cuda.amp"})
+_WHERE = {
+    "cards": "device get_device_capability get_device_name get_device_properties is_bf16_supported",
+    "graphs": "CUDAGraph graph graph_pool_handle is_current_stream_capturing make_graphed_callables",
+    "memory": "max_memory_allocated max_memory_reserved mem_get_info memory_allocated memory_reserved memory_summary "
+    "reset_peak_memory_stats",
+    "streams": "Event Stream StreamContext current_stream default_stream set_stream stream",
+}
+__getattr__, __dir__ = load_later(
+    globals(),
+    {
+        "amp": "chainrule.cuda.amp",
+        **{
+            name: f"chainrule.cuda.{module}:{name}"
+            for module, names in _WHERE.items()
+            for name in names.split()
+        },
+    },
+)
 
 
 def is_available():
@@ -22,23 +39,21 @@ def current_device():
 
 
 def set_device(device):
-    """Make a card current for this thread."""
-    get("cuda").set_device(device if isinstance(device, int) else device.index)
+    """Make a card current for this thread: an int, "cuda:1" or a device; one without a number changes nothing."""
+    index = _index("set_device", device)
+    if index is not None:
+        get("cuda").set_device(index)
 
 
 def synchronize(device=None):
     """Wait until the work queued on a card is done."""
-    get("cuda").synchronize(device if device is None or isinstance(device, int) else device.index)
+    get("cuda").synchronize(_index("synchronize", device))
 
 
-def memory_allocated(device=None):
-    """Bytes in use by arrays on a card."""
-    return get("cuda").memory(device).get("allocated", 0)
+def _index(what, device):
+    from .cards import index_given
 
-
-def memory_reserved(device=None):
-    """Bytes held by the memory pool of a card."""
-    return get("cuda").memory(device).get("reserved", 0)
+    return index_given(what, device)
 
 
 def empty_cache():
