@@ -13,7 +13,7 @@ import threading
 
 import numpy
 
-from chainrule.backends import namespaces
+from chainrule.backends import kernels, namespaces
 
 from . import late
 from .writes import log
@@ -110,7 +110,10 @@ class Node:
             )
         some = g if g.__class__ is not list else next(one for one in g if one is not None)
         # A 0-d NumPy result is a scalar, whose class is in no table: it is NumPy's.
-        return self.op.vjp(namespaces.get(some.__class__, numpy), g, saved, edges, self.static)
+        op, xp = self.op, namespaces.get(some.__class__, numpy)
+        if kernels and op.gradient_name in kernels:
+            return op.gradient(xp, some, g, saved, edges, self.static)
+        return op.vjp(xp, g, saved, edges, self.static)
 
     def add_to(self, buffer, g, keep):
         """Add the gradient of the only input to a buffer that already holds some; nothing is left to deliver."""

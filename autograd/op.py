@@ -48,6 +48,7 @@ class Op:
         precision=None,
     ):
         self.name = forward.__name__
+        self.gradient_name = f"{self.name}.gradient"
         self.forward = forward
         self.cast = cast
         self.view = view
@@ -106,10 +107,19 @@ class Op:
         """Whether the operation has any rule."""
         return bool(self.rules or self.joint)
 
-    def kernel(self, *arrays):
+    def kernel(self, /, *arrays, **static):
         """The function that computes the forward for these arrays: a backend's own, or the body."""
         backend = backend_of(next(array for array in arrays if array.__class__ in namespaces))
-        return backend.kernel(self.name, *arrays) or self.forward
+        return backend.kernel(self.name, *arrays, **static) or self.forward
+
+    def gradient(self, xp, some, g, saved, edges, static):
+        """Apply the rules to raw arrays, of which `some` is one: `vjp`, or a backend's own kernel where it has any for them."""
+        if some.__class__ in namespaces:
+            static = static or {}
+            found = backend_of(some).kernel(self.gradient_name, g, *saved, **static)
+            if found is not None:
+                return found(xp, g, tuple([edge is not None for edge in edges]), *saved, **static)
+        return self.vjp(xp, g, saved, edges, static)
 
     def as_tensors(self, node, saved):
         """What a node saved, as Tensors that stand where the saved values stand in the graph."""

@@ -169,7 +169,7 @@ def function(op):
     body += [
         f"if {' and '.join(all_raw)}:",
         f"    xp = find_namespace(op, {', '.join(given)})",
-        f"    return {_forward(given)}({', '.join(['xp', *passed])})",
+        f"    return {_forward(op, given)}({', '.join(['xp', *passed])})",
     ]
     body += _cast(op)
     static = [f"{n}={n}" for n in op.static]
@@ -180,7 +180,7 @@ def function(op):
         f"    xp = find_namespace(op, {', '.join(arrays)})",
         "state = local.state",
         "try:",
-        f"    y = state.run({_forward(arrays)}, {', '.join(['xp', *arrays, *static])})",
+        f"    y = state.run({_forward(op, arrays)}, {', '.join(['xp', *arrays, *static])})",
         "except Exception as error:",
         f"    raise explained(op, error, {', '.join(arrays)}) from error",
     ]
@@ -234,9 +234,10 @@ def vjp(op):
     return compile_function(name, text, **rules)
 
 
-def _forward(arrays):
+def _forward(op, arrays):
     """The expression of what computes: the body, or a backend's own kernel where there is any for this operation."""
-    return f"(op.kernel({', '.join(arrays)}) if kernels and op.name in kernels else forward)"
+    given = ", ".join([*arrays, *(f"{name}={name}" for name in op.static)])
+    return f"(op.kernel({given}) if kernels and op.name in kernels else forward)"
 
 
 def find_namespace(op, *arrays):

@@ -181,10 +181,12 @@ class Backend:
     # --- kernels ---
 
     def register_kernel(self, name, guard=None):
-        """Decorator: use the function for operation `name` when `guard(*arrays)` holds, or always without a
-        guard.
+        """Decorator: use the function for operation `name` when `guard(*arrays, **static)` holds, or always
+        without a guard. It is called as the operation's own code is, with the array namespace first.
 
-        Of several kernels for one operation the one registered last is asked first.
+        `name` may be "<operation>.gradient" too: the function is then called like a joint rule, with
+        `(xp, g, needs, *saved, **static)`, where the gradient is computed on raw arrays, and its guard with
+        `(g, *saved, **static)`. Of several kernels for one name the one registered last is asked first.
         """
 
         def register(function):
@@ -194,10 +196,10 @@ class Backend:
 
         return register
 
-    def kernel(self, name, *arrays):
+    def kernel(self, name, /, *arrays, **static):
         """The kernel to use for operation `name` on these arrays; None if its own array code is to run."""
         for guard, function in self.kernels.get(name, ()):
-            if guard is None or guard(*arrays):
+            if guard is None or guard(*arrays, **static):
                 return function
         return None
 
@@ -251,6 +253,12 @@ def get(device_):
             import_module("chainrule.backends.fakedevice")  # the only one that registers itself so late
         found = _by_device[kind]
     return found
+
+
+def kernel_for(xp, name):
+    """The kernel that the backend with the array namespace `xp` has for `name`, whatever the arrays; None if it has none."""
+    backend = _by_class.get(getattr(xp, "ndarray", None))
+    return None if backend is None else backend.kernel(name)
 
 
 def backend_of(array):

@@ -14,6 +14,7 @@ import threading
 import numpy as np
 
 from . import devices
+from .backend import kernel_for, kernels
 from .dtypes import as_dtype, as_numpy
 
 # The paper's multipliers, and its key increments: the golden ratio and sqrt(3) - 1, scaled by 2**32.
@@ -58,6 +59,9 @@ def philox(counter, key):
 
 def _words(seed, first, blocks, xp):
     """Blocks `first` ... `first + blocks` - 1 of the stream of `seed`: uint64, shape (4, blocks)."""
+    found = kernel_for(xp, "philox_words") if "philox_words" in kernels else None
+    if found is not None:
+        return found(xp, seed, first, blocks)
     number = xp.arange(blocks, dtype=xp.uint64) + first
     zero = xp.zeros(blocks, dtype=xp.uint64)
     return xp.stack(philox((number & _LOW, number >> 32, zero, zero), (seed & _LOW, seed >> 32)))

@@ -27,6 +27,7 @@ class Adam(Optimizer):
     """
 
     arrays = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    together = "adam"
 
     def __init__(
         self,
@@ -84,6 +85,24 @@ class Adam(Optimizer):
         xp.divide(m, work, out=work)
         work *= lr * root / (1 - beta1**t)
         param -= work
+
+    def update_together(self, kernel, params, grads, states, first, group):
+        m, v, largest = ([state[name]._array for state in states if name in state] for name in self.arrays)
+        kernel(
+            namespaces[params[0].__class__],
+            params,
+            grads,
+            m,
+            v,
+            [self.advance(state) for state in states],
+            largest if group["amsgrad"] else None,
+            lr=group["lr"],
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=group["decoupled_weight_decay"],
+            maximize=group["maximize"],
+        )
 
 
 class AdamW(Adam):

@@ -8,6 +8,7 @@ file does the rest: parameter groups, hooks, the state and its way in and out. `
 import functools
 import warnings
 from collections import defaultdict
+from types import NoneType
 
 import numpy
 
@@ -15,7 +16,7 @@ from chainrule.autograd.modes import enable_grad
 from chainrule.autograd.node import RemovableHandle
 from chainrule.autograd.tensor import Tensor
 from chainrule.autograd.writes import log
-from chainrule.backends import backend_of, namespaces
+from chainrule.backends import backend_of, kernels, namespaces
 
 from .loading import as_number, host_number, loaded_groups, loaded_state
 from .pieces import Plan, Scratch, computing_dtype
@@ -76,6 +77,8 @@ class Optimizer:
     arrays = ()
     # Whether `update` treats elements one by one, so that it may be given any part of a parameter.
     elementwise = True
+    # The kernel with which a backend may do the step of many parameters at once, where it has one: see `update_together`.
+    together = None
 
     _stepping = False
     _opt_called = False
@@ -92,6 +95,8 @@ class Optimizer:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if "update" in cls.__dict__ and "together" not in cls.__dict__:
+            cls.together = None  # the kernel does what another class's `update` does
         if "step" in cls.__dict__:
             cls.step = _hooked(cls.step)
 
@@ -111,15 +116,25 @@ class Optimizer:
             f"{type(self).__name__} must define update(param, grad, state, group) or step(closure)"
         )
 
+    def update_together(self, kernel, params, grads, states, first, group):
+        """Hand lists of raw arrays to a backend's kernel for `together`, which does to each what `update` does.
+
+        states: the dicts of `self.state`; first: for each, whether this is its first step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} names a kernel and must define update_together")
+
     def check(self, group):
         """ValueError unless the options in `group` are in range."""
         name = type(self).__name__
         for key in _AT_LEAST_0:
+            if isinstance(group.get(key, 0), (str, NoneType)):
+                raise TypeError(f"{name}: {key} must be a number, got {group[key]!r}")
             if key in group and not group[key] >= 0:
                 raise ValueError(f"{name}: {key} must be at least 0, got {group[key]}")
-        for i, beta in enumerate(group.get("betas", ())):
-            if not 0 <= beta < 1:
-                raise ValueError(f"{name}: betas[{i}] must be in [0, 1), got {beta}")
+        if "betas" in group:
+            for i, beta in enumerate(pair(name, "betas", group["betas"])):
+                if not 0 <= beta < 1:
+                    raise ValueError(f"{name}: betas[{i}] must be in [0, 1), got {beta}")
         if group.get("differentiable"):
             raise NotImplementedError(
                 f"{name}: a step writes in place and is not recorded, so differentiable=True is not offered; "
@@ -171,6 +186,10 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise TypeError(
+                    f"{type(self).__name__}.step: closure must be a function that computes the loss, got {closure!r}"
+                )
             with enable_grad():
                 loss = closure()
         with numpy.errstate(all="ignore"):  # infinities travel as silently as in the engine
@@ -178,10 +197,45 @@ class Optimizer:
                 options = {
                     key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()
                 }
-                for param in group["params"]:
-                    if param._grad is not None:
-                        self._update(param, options)
+                params = [param for param in group["params"] if param._grad is not None]
+                if self.together in kernels:
+                    params = self._update_together(params, options)
+                for param in params:
+                    self._update(param, options)
         return loss
+
+    def _update_together(self, params, group):
+        """Do the step of all parameters for which their backend has a kernel; returns the others."""
+        if len({id(param) for param in params}) < len(params):
+            return params  # one is to be updated twice, one time after the other
+        others, found = [], {}
+        for param in params:
+            array, grad, state = param._array, param._grad._array, self.state.get(param) or {}
+            backend = backend_of(array)
+            arrays = [one._array for name, one in state.items() if name not in self.scalars]
+            kernel = backend.kernel(self.together, array, grad, *arrays)
+            if kernel is None:
+                others.append(param)
+            else:
+                place = kernel, array.dtype, backend.device_of(array)
+                found.setdefault(place, []).append((param, array, grad))
+        for (kernel, *_), members in found.items():
+            params, arrays, grads = (list(column) for column in zip(*members, strict=True))
+            first = [not self.state.get(param) for param in params]
+            states = [self.state.get(param) or self._start(param, group) for param in params]
+            self.update_together(kernel, arrays, grads, states, first, group)
+            for array in arrays:
+                log.wrote(array)
+        return others
+
+    def advance(self, state):
+        """Count a step in `state`, and return its number."""
+        step = int(as_number(state["step"])) + 1
+        if isinstance(state["step"], Tensor):
+            state["step"]._array.fill(step)
+        else:
+            state["step"] = step
+        return step
 
     def _update(self, param, group):
         """Let `update` do its work on one parameter, piece by piece."""
@@ -334,6 +388,13 @@ class Optimizer:
                 f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")
             ]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
+
+def pair(name, key, value):
+    """`value`, if it is a pair of numbers; otherwise a ValueError."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or any(isinstance(one, str) for one in value):
+        raise ValueError(f"{name}: {key} must be a pair of numbers, got {value!r}")
+    return value
 
 
 def _groups(name, params):

@@ -26,6 +26,7 @@ class SGD(Optimizer):
 
     scalars = ()
     arrays = ("momentum_buffer",)
+    together = "sgd"
 
     def __init__(
         self,
@@ -84,3 +85,16 @@ class SGD(Optimizer):
                 d = b
         xp.multiply(d, self.number(group["lr"], "lr"), work)
         xp.subtract(param, work, param)
+
+    def update_together(self, kernel, params, grads, states, first, group):
+        kernel(
+            namespaces[params[0].__class__],
+            params,
+            grads,
+            [state["momentum_buffer"]._array for state in states if group["momentum"]],
+            [1 if new else 2 for new in first],
+            **{
+                name: group[name]
+                for name in ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+            },
+        )

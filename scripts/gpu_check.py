@@ -2,8 +2,9 @@
 
     python scripts/gpu_check.py [--out FILE] [pytest arguments]
 
-Prints device, driver, CUDA and CuPy versions, runs the tests with CHAINRULE_TEST_DEVICES=cuda, and writes a summary to
-docs/gpu_results/<GPU>.md. Where no GPU can be used it says "skipped", why, and exits with 0.
+Prints device, driver, CUDA and CuPy versions, checks and times every kernel (`gpu_kernels.py`), runs the tests with
+CHAINRULE_TEST_DEVICES=cuda, and writes what came of it to docs/gpu_results/. Each part has its time: in ten minutes all is
+over. Where no GPU can be used it says "skipped", why, and exits with 0.
 """
 
 import argparse
@@ -49,6 +50,19 @@ def _version(number):
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
+KERNEL_SECONDS, TEST_SECONDS = 200, 360
+
+
+def run_kernels():
+    """The exit code of the check of the kernels, in a process of its own: what a wrong kernel breaks ends with it."""
+    command = [sys.executable, "-P", str(ROOT / "scripts" / "gpu_kernels.py"), f"--seconds={KERNEL_SECONDS}"]
+    try:
+        return subprocess.run(command, cwd=ROOT, timeout=KERNEL_SECONDS + 20).returncode
+    except subprocess.TimeoutExpired:
+        print("gpu-check: a kernel did not come to an end")
+        return 1
+
+
 def run_tests(arguments):
     """(exit code, counts by outcome, names of the tests that failed) of the suite on CUDA."""
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +85,13 @@ def run_tests(arguments):
             "CHAINRULE_TEST_DEVICES": "cuda",
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
-        code = subprocess.run([*command, *arguments], cwd=ROOT, env=environment).returncode
+        try:
+            code = subprocess.run(
+                [*command, *arguments], cwd=ROOT, env=environment, timeout=TEST_SECONDS
+            ).returncode
+        except subprocess.TimeoutExpired:
+            print(f"gpu-check: the tests did not end within {TEST_SECONDS} s; give some of them as arguments")
+            return 1, {}, []
         if not report.exists():
             return code, {}, []
         suite = ElementTree.parse(report).getroot().find("testsuite")
@@ -120,13 +140,14 @@ def main():
     rows = machine()
     for name, value in rows:
         print(f"{name}: {value}")
+    wrong = run_kernels()
     code, counts, failed = run_tests(arguments)
     if counts:
         name = "".join(c if c.isalnum() else "_" for c in rows[0][1]).lower()
         out = options.out or ROOT / "docs" / "gpu_results" / f"{name}.md"
         write(out, rows, counts, failed)
         print(f"gpu-check: wrote {out}")
-    return code
+    return code or wrong
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ def test_a_wheel_in_a_clean_environment(tmp_path):
         name.removesuffix(".py").removesuffix("/__init__") for name in zipfile.ZipFile(wheel).namelist()
     }
     assert expected <= packed and "chainrule/py.typed" in packed
+    assert "chainrule/backends/cuda_kernels/source/common.cuh" in packed
     assert not {name.partition("/")[0] for name in packed} - {
         "chainrule",
         f"chainrule-{cr.__version__}.dist-info",

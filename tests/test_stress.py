@@ -349,7 +349,7 @@ def test_a_fault_inside_any_operation_of_a_network(kind, monkeypatch):
                 patch.setattr(registry[name], "vjp", fail)
             else:
                 # An operation asks for a backend's own kernel if its name is among `kernels`: this one fails.
-                patch.setattr(registry[name], "kernel", lambda *_: fail)
+                patch.setattr(registry[name], "kernel", lambda *_, **__: fail)
                 kernels.add(name)
             try:
                 with pytest.raises((MemoryError, RuntimeError)):

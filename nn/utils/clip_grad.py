@@ -10,6 +10,8 @@ from chainrule.autograd.functions.creation import zeros
 from chainrule.autograd.functions.shape import stack
 from chainrule.autograd.modes import no_grad
 from chainrule.autograd.tensor import Tensor
+from chainrule.autograd.writes import log
+from chainrule.backends import backend_of, kernels, namespaces
 
 # Added to the norm, as in PyTorch: no division by zero.
 _EPS = 1e-6
@@ -37,6 +39,23 @@ def _norm(tensor, norm_type):
     return size.square().sum().sqrt() if norm_type == 2 else size.pow(norm_type).sum().pow(1 / norm_type)
 
 
+def _kernel(name, *arrays):
+    """The kernel of a backend for all of them at once; None if it has none, or they are of several."""
+    if name not in kernels or len({id(a) for a in arrays}) < len(
+        arrays
+    ):  # one given twice is scaled twice, in turn
+        return None
+    one_place = len({(a.__class__, backend_of(a).device_of(a)) for a in arrays}) == 1
+    return backend_of(arrays[0]).kernel(name, *arrays) if one_place else None
+
+
+def _joint_norm(tensors, norm_type):
+    """[the 2-norm of all together] by a backend's kernel, None if there is none for them."""
+    arrays = [one._array for one in tensors]
+    kernel = _kernel("total_norm", *arrays) if norm_type == 2 else None
+    return kernel and [Tensor._wrap(kernel(namespaces[arrays[0].__class__], arrays)[0])]
+
+
 @no_grad()
 def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None):
     """The p-norm of all elements of all `tensors`, as if they were one vector; a Tensor of shape ().
@@ -47,7 +66,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     norm_type = float(norm_type)
     if not tensors:
         return zeros(())
-    norms = [_norm(one, norm_type) for one in tensors]
+    norms = _joint_norm(tensors, norm_type) or [_norm(one, norm_type) for one in tensors]
     place = norms[0].device
     total = norms[0]
     if len(norms) > 1:
@@ -65,7 +84,15 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
     """Scale the gradients of `parameters`, in place, by min(1, max_norm / total_norm)."""
     factor = (float(max_norm) / (total_norm + _EPS)).clamp(max=1.0)
     # Multiplied even when it is 1: asking would make the host wait for the device.
-    for gradient in _gradients(parameters):
+    gradients = _gradients(parameters)
+    arrays = [gradient._array for gradient in gradients]
+    kernel = _kernel("scale_all", factor._array, *arrays) if arrays else None
+    if kernel is not None:
+        kernel(namespaces[factor._array.__class__], arrays, factor._array)
+        for array in arrays:
+            log.wrote(array)
+        return
+    for gradient in gradients:
         gradient.mul_(factor.to(gradient.device).to(gradient.dtype))
 
 

@@ -4,11 +4,10 @@ Shapes are chosen for what goes wrong: one element, a row of 1, lengths just off
 long enough for several passes, windows that reach over the edge.
 """
 
-from collections import namedtuple
-
 import numpy as np
 
-Targets = namedtuple("Targets", "index weight share kept", defaults=(None, None, None))
+from chainrule.autograd.ops.softmax import Targets
+
 SHAPES = [(1, 1), (3, 7), (5, 32), (2, 1000), (1, 1025), (3, 4096), (9, 8), (2, 3, 33)]
 WINDOWS = [
     # x, kernel, stride, padding, dilation
@@ -153,10 +152,18 @@ def dropout(rng):
 
 
 def embedding_weight(rng):
-    for count, rows, n, factor in [(1, 1, 1, False), (7, 3, 5, True), (300, 11, 40, False), (64, 1000, 129, True)]:
+    for count, rows, n, factor in [
+        (1, 1, 1, False),
+        (7, 3, 5, True),
+        (300, 11, 40, False),
+        (64, 1000, 129, True),
+    ]:
         index = rng.integers(0, rows, (count,))
         kwargs = {"index": index, "rows": rows}
-        yield (normal(rng, count, n),), kwargs | {"factor": rng.integers(0, 2, (count, 1)) * 1.5 if factor else None}
+        yield (
+            (normal(rng, count, n),),
+            kwargs | {"factor": rng.integers(0, 2, (count, 1)) * 1.5 if factor else None},
+        )
     yield (normal(rng, 2, 3, 4),), {"index": rng.integers(0, 5, (2, 3)), "rows": 5, "factor": None}
 
 
@@ -255,7 +262,11 @@ def many(rng, positive=False):
 
 def adam(rng):
     numbers = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-6}
-    for steps, extra in ((1, {}), (7, {"weight_decay": 0.1}), (3, {"weight_decay": 0.1, "decoupled": True, "maximize": True})):
+    for steps, extra in (
+        (1, {}),
+        (7, {"weight_decay": 0.1}),
+        (3, {"weight_decay": 0.1, "decoupled": True, "maximize": True}),
+    ):
         yield (many(rng), many(rng), many(rng), many(rng, True), [steps] * len(MANY)), numbers | extra
     tops, scale = many(rng, True), np.array([0.5])
     yield (many(rng), many(rng), many(rng), many(rng, True), list(range(1, 7)), tops, scale), numbers
@@ -275,6 +286,10 @@ def total_norm(rng):
     yield ([normal(rng, 1)],), {}
     yield (many(rng),), {"limit": 3.0}
     yield (many(rng),), {"limit": 1e6}
+
+
+def scale_all(rng):
+    yield (many(rng), np.array([0.375])), {}
 
 
 def clip_norm(rng):
@@ -326,6 +341,7 @@ WIDE = {
     "rms_standardize_gradient": (4,),
     "adam": (6,),
     "sgd": (4,),
+    "scale_all": (1,),
 }
 
 
@@ -366,4 +382,10 @@ def check(name, dtype, got, expected):
             np.testing.assert_array_equal(ours, right, err_msg=name)
         elif ours.size:
             size = np.abs(np.where(np.isfinite(right), right, 0)).max()
-            np.testing.assert_allclose(ours.astype("float64"), right, rtol=tolerance, atol=tolerance * max(size, 1e-3), err_msg=f"{name} {dtype}")
+            np.testing.assert_allclose(
+                ours.astype("float64"),
+                right,
+                rtol=tolerance,
+                atol=tolerance * max(size, 1e-3),
+                err_msg=f"{name} {dtype}",
+            )

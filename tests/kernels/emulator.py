@@ -4,7 +4,6 @@ What was compiled is kept in the system's temporary folder under a hash of its t
 """
 
 import ctypes
-import fcntl
 import functools
 import hashlib
 import os
@@ -19,7 +18,7 @@ import numpy as np
 from chainrule.backends.cuda_kernels import registry
 
 HEADER = Path(__file__).parent / "simt.h"
-COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+COMPILER = shutil.which(os.environ.get("CXX", "g++")) if os.name == "posix" else None
 ENTRY = re.compile(r'extern "C" __global__ void (\w+)\(')
 # Products are not fused with sums: a card's compiler does, and tolerances allow for it.
 FLAGS = ("-O1", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC")
@@ -37,6 +36,8 @@ def library(dtype, *texts):
 
 
 def _compiled(text, flags):
+    import fcntl  # not on Windows, where there is no g++ either
+
     key = hashlib.sha256("\n".join([COMPILER, *flags, text]).encode()).hexdigest()[:24]
     folder = Path(tempfile.gettempdir()) / f"chainrule-emulation-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,13 +1,16 @@
-"""NVRTC, NVIDIA's run-time compiler, through ctypes: it needs neither a card nor a driver.
+"""NVIDIA's compiler, which needs neither a card nor a driver: NVRTC through ctypes, or nvcc where only that is there.
 
-It is found where the pip packages put it, where CHAINRULE_NVRTC says, or where the system's loader does.
+NVRTC is what CuPy uses. It is found where CHAINRULE_NVRTC says, where the pip packages put it, or where the loader does.
 """
 
 import ctypes
 import ctypes.util
 import functools
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -33,8 +36,27 @@ def library():
     return None
 
 
+def compiler():
+    """ "nvrtc", "nvcc" or None."""
+    return "nvrtc" if library() else "nvcc" if shutil.which("nvcc") else None
+
+
 def cubin(text, flags):
-    """The machine code of CUDA C++ source text, as bytes; AssertionError with the compiler's messages if there is any."""
+    """The machine code of CUDA C++ source text, as bytes; AssertionError with the compiler's messages if there are any."""
+    return (_by_nvrtc if library() else _by_nvcc)(text, flags)
+
+
+def _by_nvcc(text, flags):
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder) / "kernel.cu", Path(folder) / "kernel.cubin"
+        source.write_text(text)
+        command = ["nvcc", "-cubin", *flags, "-o", str(made), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return made.read_bytes()
+
+
+def _by_nvrtc(text, flags):
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None) == 0
     try:

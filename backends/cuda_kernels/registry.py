@@ -1,0 +1,178 @@
+"""The table of kernels, and what compiles and launches their sources.
+
+A launcher is called with a source's name, an entry point, a dtype, grid and block, and the arguments: arrays, None (a null
+pointer), integers (`long long`) and floats (`double`). The tests have one that runs the same sources on the CPU.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SOURCES = Path(__file__).parent / "source"
+
+# dtype -> the C++ types of what lies in memory and of what is computed in.
+TYPES = {
+    "float32": ("float", "float"),
+    "float64": ("double", "double"),
+    "float16": ("float16", "float"),
+    "bfloat16": ("bfloat16", "float"),
+}
+FLOATS = tuple(TYPES)
+
+_GRID = 1 << 16  # blocks of a grid-stride loop: enough to fill any card
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One function of the table.
+
+    source: the file, without `.cu`. dtypes: what it takes. replaces: the operation whose forward it computes, or
+    "<operation>.gradient", or None where callers ask for it by name. guard: as in `Backend.register_kernel`. reference: what
+    it computes, as a NumPy function with the arguments of `function` (without launcher and namespace) and float64 arrays.
+    """
+
+    name: str
+    source: str
+    function: object
+    reference: object
+    dtypes: tuple = FLOATS
+    replaces: str | None = None
+    guard: object = None
+
+
+KERNELS: dict[str, Kernel] = {}
+
+
+def kernel(source, reference, replaces=None, guard=None, dtypes=FLOATS):
+    """Decorator: enter `function(launch, xp, ...)` into the table under its own name."""
+
+    def enter(function):
+        name = function.__name__
+        KERNELS[name] = Kernel(name, source, function, reference, dtypes, replaces, guard)
+        return function
+
+    return enter
+
+
+@functools.cache
+def source_text(source):
+    """The CUDA C++ text of a source: what all share, and its own."""
+    return "\n".join((SOURCES / file).read_text() for file in ("common.cuh", f"{source}.cu"))
+
+
+def options(dtype):
+    """The compiler's options for a dtype, by name."""
+    scalar, wide = TYPES[dtype]
+    return "--std=c++17", f"-DSCALAR={scalar}", f"-DWIDE={wide}"
+
+
+def sources():
+    """The names of all sources."""
+    return sorted(path.stem for path in SOURCES.glob("*.cu"))
+
+
+class CupyLauncher:
+    """Compiles with NVRTC when an entry point is first asked for, and launches on CuPy's current stream."""
+
+    def __init__(self, cupy):
+        self.cupy = cupy
+        self._modules = {}
+        self._functions = {}
+        self._several = cupy.cuda.runtime.getDeviceCount() > 1
+        self._constants = functools.lru_cache(maxsize=1024)(self._constant)
+
+    def __call__(self, source, entry, dtype, grid, block, *args):
+        if 0 in grid:
+            return
+        if self._several:
+            self._check_device(args)
+        function = self._functions.get((entry, dtype))
+        if function is None:
+            function = self._functions[entry, dtype] = self._module(source, dtype).get_function(entry)
+        function(grid, block, tuple(_eight_bytes(one) for one in args))
+
+    def _module(self, source, dtype):
+        if (source, dtype) not in self._modules:
+            code, flags = source_text(source), options(dtype)
+            self._modules[source, dtype] = self.cupy.RawModule(code=code, options=flags)
+        return self._modules[source, dtype]
+
+    def _check_device(self, args):
+        """A kernel runs on the current device, and its arrays must lie there."""
+        current = self.cupy.cuda.runtime.getDevice()
+        for one in args:
+            if isinstance(one, self.cupy.ndarray) and one.device.id != current:
+                raise RuntimeError(
+                    f"an array lies on cuda:{one.device.id}, but the current device is cuda:{current}; "
+                    f"call set_device({one.device.id}) first"
+                )
+
+    def address(self, array):
+        """Where an array's first element lies."""
+        return array.data.ptr
+
+    def constants(self, values, dtype="int64"):
+        """A device array of a tuple of numbers, copied there once. It is not to be written."""
+        return self._constants(values, dtype, self.cupy.cuda.runtime.getDevice())
+
+    def _constant(self, values, dtype, device):
+        return self.cupy.asarray(np.array(values, dtype=dtype))
+
+
+def _eight_bytes(value):
+    if value is None:
+        return np.uint64(0)
+    if isinstance(value, int):
+        return np.int64(value) if value < 2**63 else np.uint64(value)
+    return np.float64(value) if isinstance(value, float) else value
+
+
+# --- for guards and launches ---
+
+_names = {}  # dtype -> its name, or None where kernels have no version for it
+
+
+def name_of(dtype):
+    """The dtype's name in `TYPES`, None if it has none."""
+    if dtype not in _names:
+        _names[dtype] = str(dtype) if str(dtype) in TYPES else None
+    return _names[dtype]
+
+
+def wide_of(dtype):
+    """The dtype that is computed in."""
+    return "float64" if name_of(dtype) == "float64" else "float32"
+
+
+def plain(first, *others):
+    """Whether all are contiguous arrays of one class and one of the dtypes, and the first is not empty; None is passed over."""
+    return (
+        name_of(first.dtype) is not None
+        and first.size > 0
+        and first.flags.c_contiguous
+        and all(
+            one is None
+            or (one.__class__ is first.__class__ and one.dtype == first.dtype and one.flags.c_contiguous)
+            for one in others
+        )
+    )
+
+
+def over_elements(count, block=256):
+    """Grid and block for a loop over `count` elements."""
+    return (min(-(-count // block), _GRID), 1, 1), (block, 1, 1)
+
+
+def over_rows(rows, n):
+    """Grid and block for rows of n elements: a warp a row if they are short, else a block."""
+    if n <= 1024:
+        return (-(-rows // 4), 1, 1), (32, 4, 1)
+    return (rows, 1, 1), (256 if n <= 1 << 14 else 1024, 1, 1)
+
+
+def over_columns(rows, n, chunks=64):
+    """Grid and block for sums down n columns, and how many rows a block takes."""
+    chunk = max(64, -(-rows // chunks))
+    return (-(-n // 32), -(-rows // chunk), 1), (32, 8, 1), chunk

@@ -1,0 +1,123 @@
+// Pooling and im2col in two dimensions. x is (images, height, width), an output (images, rows, columns); images counts samples
+// times channels. Place (r, c) sees the elements (r stride - padding + a dilation, c stride - padding + b dilation).
+//
+// Everything gathers: a thread owns an element of the result and looks for what belongs to it. No atomics, a fixed order.
+
+struct geometry {  // as the caller lays it out in 16 integers
+    long long height, width, rows, columns;
+    long long kernel_y, kernel_x, stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x;
+    long long images, count_padding, divisor, unused;
+};
+
+// Calls visit(y, x, tap) for the elements that place (r, c) sees, first to last.
+template <class F> __device__ __forceinline__ void each_seen(const geometry& s, long long r, long long c, F visit) {
+    for (long long a = 0; a < s.kernel_y; a++) {
+        long long y = r * s.stride_y - s.padding_y + a * s.dilation_y;
+        if (y < 0 || y >= s.height) continue;
+        for (long long b = 0; b < s.kernel_x; b++) {
+            long long x = c * s.stride_x - s.padding_x + b * s.dilation_x;
+            if (x >= 0 && x < s.width) visit(y, x, a * s.kernel_x + b);
+        }
+    }
+}
+
+// Calls visit(r, c, tap) for the places that see element (y, x), in the order of taps.
+template <class F> __device__ __forceinline__ void each_seeing(const geometry& s, long long y, long long x, F visit) {
+    for (long long a = 0; a < s.kernel_y; a++) {
+        long long top = y + s.padding_y - a * s.dilation_y, r = top / s.stride_y;
+        if (top < 0 || r * s.stride_y != top || r >= s.rows) continue;
+        for (long long b = 0; b < s.kernel_x; b++) {
+            long long left = x + s.padding_x - b * s.dilation_x, c = left / s.stride_x;
+            if (left >= 0 && c * s.stride_x == left && c < s.columns) visit(r, c, a * s.kernel_x + b);
+        }
+    }
+}
+
+// The largest element of each window and, where `index` is given, its place y * width + x: the first of the largest, the last
+// NaN if there is one. Where `values` is null only places are written.
+extern "C" __global__ void max_pool(const scalar* x, scalar* values, long long* index, const geometry* shape) {
+    geometry s = *shape;
+    for (long long i = my_index(); i < s.images * s.rows * s.columns; i += all_threads()) {
+        long long c = i % s.columns, r = i / s.columns % s.rows, image = i / (s.columns * s.rows), place = -1;
+        const scalar* from = x + image * s.height * s.width;
+        wide best = -infinity();
+        each_seen(s, r, c, [&](long long y, long long x, long long) {
+            wide v = from[y * s.width + x];
+            if (v > best || v != v || place < 0) best = v, place = y * s.width + x;
+        });
+        if (values) values[i] = scalar(best);
+        if (index) index[i] = place;
+    }
+}
+
+// The gradient of max pooling: each element gets what arrived at the places that chose it.
+extern "C" __global__ void max_pool_gradient(const scalar* g, const long long* index, scalar* gx, const geometry* shape) {
+    geometry s = *shape;
+    for (long long i = my_index(); i < s.images * s.height * s.width; i += all_threads()) {
+        long long here = i % (s.height * s.width), image = i / (s.height * s.width);
+        long long first = image * s.rows * s.columns;
+        wide total = 0;
+        each_seeing(s, here / s.width, here % s.width, [&](long long r, long long c, long long) {
+            long long place = first + r * s.columns + c;
+            if (index[place] == here) total += wide(g[place]);
+        });
+        gx[i] = scalar(total);
+    }
+}
+
+// How many elements the mean of place (r, c) is over.
+__device__ __forceinline__ wide pooled_count(const geometry& s, long long r, long long c) {
+    if (s.divisor) return wide(s.divisor);
+    long long top = r * s.stride_y - s.padding_y, left = c * s.stride_x - s.padding_x;
+    long long bottom = top + s.kernel_y, right = left + s.kernel_x, margin_y = s.count_padding ? s.padding_y : 0, margin_x = s.count_padding ? s.padding_x : 0;
+    top = top < -margin_y ? -margin_y : top, left = left < -margin_x ? -margin_x : left;
+    bottom = bottom > s.height + margin_y ? s.height + margin_y : bottom, right = right > s.width + margin_x ? s.width + margin_x : right;
+    return wide((bottom - top) * (right - left));
+}
+
+extern "C" __global__ void avg_pool(const scalar* x, scalar* values, const geometry* shape) {
+    geometry s = *shape;
+    for (long long i = my_index(); i < s.images * s.rows * s.columns; i += all_threads()) {
+        long long c = i % s.columns, r = i / s.columns % s.rows, image = i / (s.columns * s.rows);
+        const scalar* from = x + image * s.height * s.width;
+        wide total = 0;
+        each_seen(s, r, c, [&](long long y, long long x, long long) { total += wide(from[y * s.width + x]); });
+        values[i] = scalar(total / pooled_count(s, r, c));
+    }
+}
+
+extern "C" __global__ void avg_unpool(const scalar* v, scalar* out, const geometry* shape) {
+    geometry s = *shape;
+    for (long long i = my_index(); i < s.images * s.height * s.width; i += all_threads()) {
+        long long here = i % (s.height * s.width), image = i / (s.height * s.width);
+        const scalar* from = v + image * s.rows * s.columns;
+        wide total = 0;
+        each_seeing(s, here / s.width, here % s.width, [&](long long r, long long c, long long) { total += wide(from[r * s.columns + c]) / pooled_count(s, r, c); });
+        out[i] = scalar(total);
+    }
+}
+
+// columns[image][tap][r][c] = what place (r, c) sees through the tap, 0 outside x.
+extern "C" __global__ void im2col(const scalar* x, scalar* columns, const geometry* shape) {
+    geometry s = *shape;
+    long long places = s.rows * s.columns, taps = s.kernel_y * s.kernel_x;
+    for (long long i = my_index(); i < s.images * taps * places; i += all_threads()) {
+        long long c = i % s.columns, r = i / s.columns % s.rows, tap = i / places % taps, image = i / (places * taps);
+        long long y = r * s.stride_y - s.padding_y + tap / s.kernel_x * s.dilation_y, z = c * s.stride_x - s.padding_x + tap % s.kernel_x * s.dilation_x;
+        bool inside = y >= 0 && y < s.height && z >= 0 && z < s.width;
+        columns[i] = inside ? x[(image * s.height + y) * s.width + z] : scalar(0);
+    }
+}
+
+// Its transpose: every element gets the sum of the column entries that read it.
+extern "C" __global__ void col2im(const scalar* columns, scalar* out, const geometry* shape) {
+    geometry s = *shape;
+    long long places = s.rows * s.columns, taps = s.kernel_y * s.kernel_x;
+    for (long long i = my_index(); i < s.images * s.height * s.width; i += all_threads()) {
+        long long here = i % (s.height * s.width), image = i / (s.height * s.width);
+        const scalar* from = columns + image * taps * places;
+        wide total = 0;
+        each_seeing(s, here / s.width, here % s.width, [&](long long r, long long c, long long tap) { total += wide(from[tap * places + r * s.columns + c]); });
+        out[i] = scalar(total);
+    }
+}

@@ -1,0 +1,23 @@
+"""A pytest plugin, `-p tests.kernels.on_fake`: the stand-in for a GPU with the CUDA kernels, run by the emulator.
+
+With CHAINRULE_TEST_DEVICES=fake any test then goes through the kernels, the code that launches them and their guards.
+"""
+
+from chainrule.backends import cuda_kernels, get
+from tests.kernels.emulator import Emulator
+
+
+def installed():
+    """Register all kernels with the fake device; returns the launcher."""
+    fake = get("fake")
+    launch = Emulator(fake.xp, lambda array: array._host)
+    cuda_kernels.install(fake, launch)
+    return launch
+
+
+def pytest_configure(config):
+    config.launch = installed()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.write_line(f"kernels launched: {' '.join(sorted(set(config.launch.launched)))}")
