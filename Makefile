@@ -36,7 +36,11 @@ demo: $(ready)  ## train a digit classifier, draw its graph and its loss
 test: $(ready)  ## the tests, on NumPy and on the stand-in for a GPU
 	$(pytest) -n auto $(ARGS)
 
-test-all: $(ready)  ## the slow tests too
+# What only the slow tests need: the peers that read what is written here.
+.venv/.all: .venv/.ready
+	@$(install) --editable '.[onnx,log,cuda-check]' && touch $@
+
+test-all: $(ready) $(if $(PYTHON),,.venv/.all)  ## the slow tests too
 	$(pytest) -n auto -m "" $(ARGS)
 
 # PyTorch is a second opinion for developers, in an environment of its own; TORCH names the build to install.
