@@ -27,6 +27,7 @@ import linecache
 from chainrule.backends import backend_of, kernels, namespaces
 
 from . import casting, late
+from .kept_code import compiled
 from .modes import local
 from .node import LEAF, Node
 from .precision import converted
@@ -38,7 +39,7 @@ def _maker(source, filename):
     """The compiled `make` of a source text: operations of one pattern share it."""
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     scope = {}
-    exec(compile(source, filename, "exec"), scope)
+    exec(compiled(source, filename), scope)
     return scope["make"]
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/import_time.py
 
-Prints seconds (medians of interleaved runs) and the ratio; the aim is at most 1.5.
+Prints seconds (medians of interleaved runs) and the ratio; the aim is at most 1.5. Byte code is written and read, as in use.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import sys
 def seconds(module):
     """Seconds of one import in a process of its own, without the interpreter's start."""
     code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
-    return float(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
 def main():
