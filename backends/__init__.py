@@ -11,6 +11,8 @@ if not __name__.startswith("chainrule."):
         f"import it as chainrule.backends, not as {__name__}: a second copy of its classes would not mix"
     )
 
+from importlib import import_module
+
 from . import devices, dtypes
 from .backend import (
     Backend,
@@ -38,6 +40,7 @@ __all__ = [
     "backend_of",
     "cpu",
     "cuda",
+    "cudnn",
     "default_generator",
     "device",
     "devices",
@@ -64,4 +67,6 @@ def __getattr__(name):
         from . import fakedevice
 
         return getattr(fakedevice, name)
+    if name == "cudnn":
+        return import_module("chainrule.backends.cudnn")
     raise AttributeError(f"module 'chainrule.backends' has no attribute {name!r}")

@@ -149,14 +149,15 @@ _GELU_TANH = 2 * math.sqrt(2 / math.pi)
 _GELU_CUBE = 0.044715
 
 
-def _gelu_tanh_rule(xp, g, x):
+def gelu_tanh_rule(xp, g, x):
+    """g times the slope of `gelu_tanh`."""
     c = clip(x, low=-_FAR, high=_FAR)
     square = c * c
     s = sigmoid(_GELU_TANH * c * (1 + _GELU_CUBE * square))
     return g * (s + s * (1 - s) * c * _GELU_TANH * (1 + 3 * _GELU_CUBE * square))
 
 
-@op(x=_gelu_tanh_rule, cast="float", tangent="elementwise")
+@op(x=gelu_tanh_rule, cast="float", tangent="elementwise")
 @elementwise
 def gelu_tanh(xp, x):
     """GELU's approximation x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
@@ -241,7 +242,7 @@ def hardshrink(xp, x, *, lambd=0.5):
 @op(x=lambda xp, g, x, threshold: masked(g, x > threshold), tangent="elementwise")
 def threshold(xp, x, *, threshold, value):
     """x where it exceeds `threshold`, else `value`."""
-    return xp.where(x <= threshold, xp.asarray(value, dtype=x.dtype), x)
+    return xp.where(x <= threshold, xp.full((), value, dtype=x.dtype), x)
 
 
 def _glu_rule(xp, g, x, axis):

@@ -14,9 +14,20 @@ def _rows(xp, x):
     return x if x.ndim == 2 else xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _input_rule(xp, g, weight, x_shape):
+def input_rule(xp, g, weight, x_shape):
+    """The gradient of x."""
     gx = matmul(_rows(xp, g), weight)
     return gx if len(x_shape) == 2 else xp.reshape(gx, tuple(x_shape))
+
+
+def weight_rule(xp, g, x):
+    """The gradient of the weight."""
+    return matmul(xp.swapaxes(_rows(xp, g), axis1=0, axis2=1), _rows(xp, x))
+
+
+def bias_rule(xp, g, bias_shape):
+    """The gradient of the bias."""
+    return sum_to(xp.sum(_rows(xp, g), axis=0), shape=tuple(bias_shape))
 
 
 def _tangent(xp, t, x, weight):
@@ -31,9 +42,9 @@ def _tangent(xp, t, x, weight):
 
 
 @op(
-    x=_input_rule,
-    weight=lambda xp, g, x: matmul(xp.swapaxes(_rows(xp, g), axis1=0, axis2=1), _rows(xp, x)),
-    bias=lambda xp, g, bias_shape: sum_to(xp.sum(_rows(xp, g), axis=0), shape=tuple(bias_shape)),
+    x=input_rule,
+    weight=weight_rule,
+    bias=bias_rule,
     cast="same",
     cast_inputs=("x", "weight"),
     tangent=_tangent,

@@ -13,14 +13,19 @@ def linear(input, weight, bias=None):
     if w.ndim == 1:
         y = linear(x, ops.reshape(w, (1, -1)))[..., 0]
         return y if bias is None else y + bias
+    check_linear(x, w, bias, "linear")
+    return _linear.linear(x, w, bias)
+
+
+def check_linear(x, w, bias, name):
+    """RuntimeError unless input, weight and bias (or None) fit."""
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise RuntimeError(
-            f"linear: an input of shape {tuple(x.shape)} cannot be multiplied with a weight of shape {tuple(w.shape)}: the input's "
+            f"{name}: an input of shape {tuple(x.shape)} cannot be multiplied with a weight of shape {tuple(w.shape)}: the input's "
             f"last dimension must be the weight's second, in_features"
         )
     if bias is not None:
-        _check_bias(x, w, tensor_of(bias, "linear"))
-    return _linear.linear(x, w, bias)
+        _check_bias(x, w, tensor_of(bias, name))
 
 
 def _check_bias(x, w, bias):

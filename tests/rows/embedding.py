@@ -4,7 +4,12 @@ import numpy as np
 
 import chainrule.nn.functional as F
 from chainrule.autograd.ops import embedding as ops
+from chainrule.nn.functional.linear_activation import linear_activation
 from tests.table import Row, apart, ints
+
+
+def gelu_tanh(x):
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
 def torch_functional(name):
@@ -90,6 +95,20 @@ ROWS = [
         [(5, 3), (4, 3), (4,)],
         ref=lambda x, w, b: x @ w.T + b,
         torch="nn.functional.linear",
+    ),
+    Row(
+        "linear_activation",
+        linear_activation,
+        [(2, 5, 3), (4, 3), (4,)],
+        ref=lambda x, w, b: np.maximum(x @ w.T + b, 0),
+        tag="relu",
+    ),
+    Row(
+        "linear_activation",
+        lambda x, w: linear_activation(x, w, kind="gelu"),
+        [(5, 3), (4, 3)],
+        ref=lambda x, w: gelu_tanh(x @ w.T),
+        tag="gelu",
     ),
     Row(
         "linear",
