@@ -4,7 +4,8 @@ import threading
 
 import numpy
 
-from chainrule.backends import namespaces
+from chainrule.backends import namespaces, placement
+from chainrule.backends.capturing import local as capturing
 
 from . import engine, late
 from .modes import local
@@ -85,6 +86,9 @@ def _refuse_batched(results):
 def _publish(results, create_graph):
     """Add finished gradients to `.grad`; each leaf's is added whole or not at all."""
     hooked = []
+    if capturing.capture is not None:
+        for leaf in results:
+            capturing.capture.reach(leaf)
     with _publishing:
         for leaf, (g, owned) in results.items():
             before = leaf._grad
@@ -96,7 +100,8 @@ def _publish(results, create_graph):
                 leaf._grad = before + late.Tensor._wrap(g)
             else:
                 log.wrote(before._array)
-                before._array[...] = before._array + g
+                with placement.around("backward", (g,)):
+                    before._array[...] = before._array + g
             if leaf._post_hooks:
                 hooked.append(leaf)
     for leaf in hooked:
@@ -106,7 +111,8 @@ def _publish(results, create_graph):
 
 def _own(g):
     """A gradient in memory of its own."""
-    return g.copy() if g.__class__ in namespaces else numpy.array(g)
+    with placement.around("backward", (g,)):
+        return g.copy(order="K") if g.__class__ in namespaces else numpy.array(g)
 
 
 def grad(

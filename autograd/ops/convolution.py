@@ -6,6 +6,8 @@ is linear in x and in w, so its gradients are its two transposes, `conv_input(v,
 convolution) and `conv_weight(x, v)`; and the gradients of each of the three are given by the other two. As everywhere in neural
 networks, w is not flipped. x is (N, C, *in), w is (O, C / groups, *kernel), y and v are (N, O, *out).
 
+Results for (N, C, H, W) arrays with the channels innermost in memory (channels_last) lie so too.
+
 The work is in matrix products. What each output place sees is copied into a column of a matrix, a piece of the batch at a
 time: pieces that stay in the CPU's cache take two thirds of the time of one large matrix.
 """
@@ -13,6 +15,7 @@ time: pieces that stay in the CPU's cache take two thirds of the time of one lar
 import math
 
 from chainrule.autograd.op import op
+from chainrule.backends import layouts
 
 from .windows import pieces, scratch_bytes, taps, widened
 
@@ -38,12 +41,13 @@ def conv(xp, x, w, *, stride, padding, dilation, groups, size):
     w = w.astype(wide, copy=False).reshape(groups, out // groups, seen, *kernel)
     if _pointwise(kernel, stride, padding) and tuple(x.shape[2:]) == tuple(size):
         flat = x.astype(wide, copy=False).reshape(batch, groups, seen, size[0] * length)
-        return xp.matmul(w.reshape(w.shape[:3]), flat).reshape(batch, out, *size).astype(x.dtype, copy=False)
+        y = xp.matmul(w.reshape(w.shape[:3]), flat).reshape(batch, out, *size).astype(x.dtype, copy=False)
+        return layouts.arranged(xp, y, layouts.is_channels_last(x))
     shifts = _shifts(kernel, stride, seen)
     taps_each = math.prod(kernel) // shifts
     weights = xp.moveaxis(w.reshape(groups, out // groups, seen, shifts, taps_each), 3, 0)
     weights = weights.reshape(shifts, groups, out // groups, seen * taps_each)
-    y = xp.empty((batch, out, *size), dtype=x.dtype)
+    y = layouts.empty(xp, (batch, out, *size), x.dtype, layouts.is_channels_last(x))
     lines = y.reshape(batch, groups, out // groups, size[0], length)
     window = (size, kernel, stride, padding, dilation)
     for samples, rows, columns in _columns(xp, x, wide, window, groups, shifts, scratch_bytes(x)):
@@ -76,7 +80,7 @@ def conv_input(xp, v, w, *, stride, padding, dilation, groups, size):
     weights = w.astype(wide, copy=False).reshape(groups, out // groups, seen * math.prod(kernel))
     weights = xp.swapaxes(weights, 1, 2)
     flat = v.astype(wide, copy=False).reshape(batch, groups, out // groups, v.shape[2] * length)
-    x = xp.zeros((batch, groups * seen, *size), dtype=wide)
+    x = layouts.empty(xp, (batch, groups * seen, *size), wide, layouts.is_channels_last(v), "zeros")
     row_bytes = groups * weights.shape[1] * length * wide.itemsize
     for samples, rows in pieces(batch, v.shape[2], row_bytes, scratch_bytes(v)):
         columns = xp.matmul(weights, flat[samples, :, :, rows.start * length : rows.stop * length])

@@ -4,6 +4,8 @@ Max pooling reads one element of each window: its gradient is written back to wh
 own gradient is a reading again, `pool_gather`. Average pooling is linear, and its transpose is an operation too. So there are
 derivatives of every order, and each of them is one of these few operations.
 
+Results for arrays with the channels innermost in memory (channels_last) lie so too.
+
 Positions are int64 indices into the flattened spatial dimensions, as in PyTorch.
 """
 
@@ -12,7 +14,7 @@ import math
 import operator
 
 from chainrule.autograd.op import op
-from chainrule.backends import add_at
+from chainrule.backends import add_at, layouts
 
 from .windows import along, pieces, scratch_bytes, taps, widened
 
@@ -132,7 +134,7 @@ def unpool(xp, x, index, *, size, distinct=False):
         flat[positions] = x.reshape(-1)
     else:
         add_at(flat, positions, x.reshape(-1))
-    return y
+    return layouts.arranged(xp, y, layouts.is_channels_last(x))
 
 
 def _positions(xp, index, shape):
@@ -185,7 +187,8 @@ def avg_unpool(xp, v, *, kernel, stride, padding, size, count_padding=True, divi
     x = v.astype(wide, copy=False) / (divisor or _counts(xp, size, windows, count_padding, wide))
     for i in reversed(range(len(size))):
         before = (slice(None),) * (i + 2)
-        spread = xp.zeros((*x.shape[: i + 2], size[i], *x.shape[i + 3 :]), dtype=wide)
+        shape = (*x.shape[: i + 2], size[i], *x.shape[i + 3 :])
+        spread = layouts.empty(xp, shape, wide, layouts.is_channels_last(x), "zeros")
         for _, lands, reads in along(size[i], 0, *windows[i]):
             part = spread[(*before, reads)]
             part += x[(*before, lands)]
@@ -232,7 +235,8 @@ def _adaptive_sum(xp, x, size):
     """Sums over the windows of adaptive pooling, along one dimension after the other."""
     for axis, count in enumerate(size, start=2):
         before = (slice(None),) * axis
-        y = xp.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype=x.dtype)
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        y = layouts.empty(xp, shape, x.dtype, layouts.is_channels_last(x))
         for i, window in enumerate(_adaptive_windows(x.shape[axis], count)):
             if window.stop - window.start > _LONG:
                 y[(*before, i)] = xp.sum(x[(*before, window)], axis=axis)

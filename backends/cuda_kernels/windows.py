@@ -2,22 +2,34 @@
 
 import numpy as np
 
+from chainrule.backends import layouts
+
 from .registry import kernel, name_of, over_elements, plain
 
 
 def _geometry(
-    launch, images, lengths, size, kernel, stride, padding, dilation, count_padding=True, divisor=None
+    launch, images, lengths, size, kernel, stride, padding, dilation, count_padding=True, divisor=None, step=1
 ):
     numbers = (*lengths, *size, *kernel, *stride, *padding, *dilation)
-    return launch.constants((*map(int, numbers), int(images), int(count_padding), int(divisor or 0), 0))
+    return launch.constants((*map(int, numbers), int(images), int(count_padding), int(divisor or 0), step))
+
+
+def _of_images(launch, x, *window, **options):
+    """The geometry of pooling an (N, C, H, W) array in the order in which it lies."""
+    if layouts.is_channels_last(x):
+        return _geometry(launch, x.shape[0], *window, step=x.shape[1], **options)
+    return _geometry(launch, x.shape[0] * x.shape[1], *window, **options)
 
 
 def _two_dimensional(x, **static):
-    return plain(x) and x.ndim == 4
+    if x.ndim != 4:
+        return False
+    return plain(x) or (name_of(x.dtype) is not None and x.size > 0 and layouts.is_channels_last(x))
 
 
-def _images(x):
-    return x.shape[0] * x.shape[1]
+def _empty(xp, x, size, dtype):
+    """A result of spatial shape `size` that lies as x does."""
+    return layouts.empty(xp, (*x.shape[:2], *size), dtype, layouts.is_channels_last(x))
 
 
 def _seen(x, kernel, stride, padding, dilation, size, outside):
@@ -62,8 +74,8 @@ def _max(launch, xp, x, values, index, shape):
 @kernel("windows", _max_reference, replaces="max_pool", guard=_two_dimensional)
 def max_pool(launch, xp, x, *, kernel, stride, padding, dilation, size):
     """The largest element of each window. (N, C, *in) -> (N, C, *size)."""
-    shape = _geometry(launch, _images(x), x.shape[2:], size, kernel, stride, padding, dilation)
-    y = xp.empty((*x.shape[:2], *size), dtype=x.dtype)
+    shape = _of_images(launch, x, x.shape[2:], size, kernel, stride, padding, dilation)
+    y = _empty(xp, x, size, x.dtype)
     _max(launch, xp, x, y, None, shape)
     return y
 
@@ -71,14 +83,14 @@ def max_pool(launch, xp, x, *, kernel, stride, padding, dilation, size):
 @kernel("windows", _index_reference, replaces="max_pool_index", guard=_two_dimensional)
 def max_pool_index(launch, xp, x, *, kernel, stride, padding, dilation, size):
     """Where the largest element is: the first of equals, the last NaN."""
-    shape = _geometry(launch, _images(x), x.shape[2:], size, kernel, stride, padding, dilation)
-    index = xp.empty((*x.shape[:2], *size), dtype="int64")
+    shape = _of_images(launch, x, x.shape[2:], size, kernel, stride, padding, dilation)
+    index = _empty(xp, x, size, "int64")
     _max(launch, xp, x, None, index, shape)
     return index
 
 
 def _max_gradient_guard(g, x, **static):
-    return plain(x) and x.ndim == 4 and plain(g) and g.dtype == x.dtype
+    return _two_dimensional(x) and _two_dimensional(g) and g.dtype == x.dtype and g.__class__ is x.__class__
 
 
 @kernel("windows", _max_gradient_reference, replaces="max_pool.gradient", guard=_max_gradient_guard)
@@ -87,8 +99,9 @@ def max_pool_gradient(launch, xp, g, needs, x, *, kernel, stride, padding, dilat
     index = max_pool_index(
         launch, xp, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, size=size
     )
-    shape = _geometry(launch, _images(x), x.shape[2:], size, kernel, stride, padding, dilation)
-    gx = xp.empty_like(x)
+    shape = _of_images(launch, x, x.shape[2:], size, kernel, stride, padding, dilation)
+    last = layouts.is_channels_last(x)
+    g, gx = layouts.arranged(xp, g, last), layouts.empty(xp, x.shape, x.dtype, last)
     grid, block = over_elements(x.size)
     launch("windows", "max_pool_gradient", name_of(x.dtype), grid, block, g, index, gx, shape)
     return (gx,)
@@ -121,8 +134,8 @@ def _avg_unpool_reference(v, kernel, stride, padding, size, count_padding=True, 
 def avg_pool(launch, xp, x, *, kernel, stride, padding, size, count_padding=True, divisor=None):
     """The mean of each window. (N, C, *in) -> (N, C, *size)."""
     window = (x.shape[2:], size, kernel, stride, padding, (1, 1))
-    shape = _geometry(launch, _images(x), *window, count_padding, divisor)
-    y = xp.empty((*x.shape[:2], *size), dtype=x.dtype)
+    shape = _of_images(launch, x, *window, count_padding=count_padding, divisor=divisor)
+    y = _empty(xp, x, size, x.dtype)
     grid, block = over_elements(y.size)
     launch("windows", "avg_pool", name_of(x.dtype), grid, block, x, y, shape)
     return y
@@ -132,8 +145,8 @@ def avg_pool(launch, xp, x, *, kernel, stride, padding, size, count_padding=True
 def avg_unpool(launch, xp, v, *, kernel, stride, padding, size, count_padding=True, divisor=None):
     """Its transpose. (N, C, *out) -> (N, C, *size)."""
     window = (size, v.shape[2:], kernel, stride, padding, (1, 1))
-    shape = _geometry(launch, _images(v), *window, count_padding, divisor)
-    x = xp.empty((*v.shape[:2], *size), dtype=v.dtype)
+    shape = _of_images(launch, v, *window, count_padding=count_padding, divisor=divisor)
+    x = _empty(xp, v, size, v.dtype)
     grid, block = over_elements(x.size)
     launch("windows", "avg_unpool", name_of(v.dtype), grid, block, v, x, shape)
     return x
@@ -161,14 +174,25 @@ def _col2im_reference(x, kernel, stride, padding, dilation, places, size):
     return image.reshape(x.shape[0], channels, *size)
 
 
+def columns_of(launch, xp, x, window, together=False):
+    """What each place sees, as columns: (N, C prod(kernel), prod(size)), or `together` of all samples, (C prod(kernel), N prod(size)).
+
+    window: kernel, stride, padding, dilation, size.
+    """
+    kernel, stride, padding, dilation, size = window
+    (batch, channels), places, taps = x.shape[:2], size[0] * size[1], kernel[0] * kernel[1]
+    shape = _geometry(launch, batch * channels, x.shape[2:], size, kernel, stride, padding, dilation)
+    made = (channels * taps, batch * places) if together else (batch, channels * taps, places)
+    y = xp.empty(made, dtype=x.dtype)
+    grid, block = over_elements(y.size)
+    launch("windows", "im2col", name_of(x.dtype), grid, block, x, y, shape, batch if together else 0)
+    return y
+
+
 @kernel("windows", _im2col_reference, replaces="im2col", guard=_im2col_guard)
 def im2col(launch, xp, x, *, kernel, stride, padding, dilation, size):
     """What each place sees, as a column. (N, C, *in) -> (N, C prod(kernel), prod(size))."""
-    shape = _geometry(launch, _images(x), x.shape[2:], size, kernel, stride, padding, dilation)
-    y = xp.empty((x.shape[0], x.shape[1] * kernel[0] * kernel[1], size[0] * size[1]), dtype=x.dtype)
-    grid, block = over_elements(y.size)
-    launch("windows", "im2col", name_of(x.dtype), grid, block, x, y, shape)
-    return y
+    return columns_of(launch, xp, x, (kernel, stride, padding, dilation, size))
 
 
 @kernel("windows", _col2im_reference, replaces="col2im", guard=_im2col_guard)
