@@ -88,7 +88,7 @@ def _fft(arrays, y, static):
 FORMULAS = {
     "matmul": _matmul, "linear": _matmul, "einsum": _einsum, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
     "rnn": _recurrent, "lstm": _recurrent, "gru": _recurrent, "state_recurrence": _recurrence(3), "memory_recurrence": _recurrence(5),
-    "state_recurrence_transpose": _recurrence(3), "memory_recurrence_transpose": _recurrence(5), "attention": _attention,
+    "state_recurrence_transpose": _recurrence(3), "memory_recurrence_transpose": _recurrence(5), "attention": _attention, "flash_attention": _attention,
     "inv": _cubic(2), "det": _cubic(2 / 3), "slogdet": _cubic(2 / 3), "lu_factor": _cubic(2 / 3), "cholesky": _cubic(1 / 3),
     "qr": _cubic(4 / 3), "eigh": _cubic(9), "eigvalsh": _cubic(4 / 3), "eig": _cubic(25), "eigvals": _cubic(10), "svd": _cubic(21),
     "svdvals": _cubic(8 / 3), "matrix_exp": _cubic(2 * 8), "solve": _solve(2 / 3), "solve_triangular": _solve(0),

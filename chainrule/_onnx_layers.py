@@ -21,8 +21,7 @@ def einsum(g, *inputs, equation):
     return g("Einsum", *inputs, equation=equation)
 
 
-@operator
-def attention(g, query, key, value, bias, *, scale, kept, share, safe):
+def _probabilities(g, query, key, bias, scale, kept, safe):
     if kept is not None:
         raise NotImplementedError("onnx.export: attention with dropout; export the module in evaluation mode")
     rank = len(g.shape(1))
@@ -31,9 +30,23 @@ def attention(g, query, key, value, bias, *, scale, kept, share, safe):
     if bias is not None:
         scores = g("Add", scores, bias)
     p = g("Softmax", scores, axis=-1)
-    if bias is not None and safe:  # a query that may attend to nothing gets zeros
-        p = g("Where", g("IsNaN", p), 0, p)
+    # A query that may attend to nothing gets zeros.
+    return g("Where", g("IsNaN", p), 0, p) if bias is not None and safe else p
+
+
+@operator
+def attention(g, query, key, value, bias, *, scale, kept, share, safe):
+    p = _probabilities(g, query, key, bias, scale, kept, safe)
     return g("MatMul", p, value), p
+
+
+@operator
+def flash_attention(g, query, key, value, bias, *, scale, causal, kept, share):
+    if causal:
+        sees = np.tri(g.shape(0)[-2], g.shape(1)[-2], dtype=bool)
+        bias = g.constant(np.where(sees, 0, -np.inf).astype(g.dtype))
+    p = _probabilities(g, query, key, bias, scale, kept, not causal)
+    return g("MatMul", p, value)  # nothing is ever made of lse
 
 
 # --- convolution and pooling ---

@@ -1,14 +1,60 @@
-"""Attention with many heads. Vaswani et al. (2017); the layers made of it are in `transformer.py`."""
+"""Attention with many heads. Vaswani et al. (2017); the layers made of it are in `transformer.py`.
+
+And the choice of how `scaled_dot_product_attention` is computed: `sdpa_kernel`.
+"""
+
+import enum
 
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import empty
 from chainrule.autograd.ops import swapaxes
+from chainrule.backends import attention_ways
 
 from . import functional as F
 from . import init
 from .linear import Linear
 from .module import Module
 from .parameter import Parameter
+
+
+class SDPBackend(enum.IntEnum):
+    """Ways of computing attention; the names and numbers are PyTorch's.
+
+    MATH: all probabilities at once, kept for the backward pass. FLASH_ATTENTION and EFFICIENT_ATTENTION, one and the same here:
+    piece by piece, the probabilities computed anew in the backward pass. CUDNN_ATTENTION: likewise, by cuDNN.
+    """
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+
+
+_WAYS = {
+    SDPBackend.MATH: "math",
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "flash",
+    SDPBackend.CUDNN_ATTENTION: "cudnn",
+}
+
+
+def sdpa_kernel(backends, set_priority=False):
+    """A context in which attention is computed in one of these ways alone: an SDPBackend, or a list of them.
+
+    Without it cuDNN computes what it can; the rest is computed in pieces, or on the CPU, where that is faster, at once. That order does
+    not change, so set_priority has no effect. RuntimeError by an attention that none of them takes. It holds for this thread, and
+    for a backward pass inside of it.
+
+    >>> with nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
+    ...     y = nn.functional.scaled_dot_product_attention(cr.ones(3, 4), cr.ones(5, 4), cr.ones(5, 4))
+    """
+    given = [backends] if isinstance(backends, SDPBackend) else backends
+    if not isinstance(given, (list, tuple)) or any(one not in _WAYS for one in given):
+        raise TypeError(
+            f"sdpa_kernel: expected an SDPBackend or a list of them (without ERROR), got {backends!r}"
+        )
+    return attention_ways.only(_WAYS[one] for one in given)
 
 
 class MultiheadAttention(Module):

@@ -10,9 +10,9 @@ import numpy
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import rand
-from chainrule.autograd.ops.attention import attention, dropped
+from chainrule.autograd.ops.attention import attention, dropped, flash_attention
 from chainrule.autograd.precision import precision
-from chainrule.backends import dtypes, namespaces
+from chainrule.backends import attention_ways, backend_of, cpu, dtypes, namespaces
 
 from .linear import linear
 
@@ -31,17 +31,21 @@ def scaled_dot_product_attention(
     """
     name = "scaled_dot_product_attention"
     q, k, v = _checked(query, key, value, name)
-    if enable_gqa:
-        k, v = _shared_heads(q, k, name), _shared_heads(q, v, name)
     if is_causal and attn_mask is not None:
         raise RuntimeError(f"{name}: give either attn_mask or is_causal=True, not both")
-    bias = _causal(q, k) if is_causal else None
+    bias = None
     if attn_mask is not None:
         mask = tensor_of(attn_mask, name)
         bias = _additive(~mask if mask.dtype is dtypes.bool else mask, q, name, "attn_mask")
-    _fitting(q, k, v, bias, name)
-    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    return attention(q, k, v, bias, scale=scale, **_dropout(q, k, dropout_p, name))[0]
+    share = enable_gqa and _queries_each(q, k, v, name)
+    if share and k.shape[-3] != v.shape[-3]:
+        k, v, share = _repeated(q, k), _repeated(q, v), False
+    _fitting(q, k, v, bias, share or 1, name)
+    if share:
+        q, k, v, bias = _grouped(q, k, v, bias, share)
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else float(scale)
+    y, _ = _attended(q, k, v, bias, scale, is_causal, _dropout(q, k, dropout_p, name))
+    return ops.reshape(y, (*y.shape[:-4], -1, *y.shape[-2:])) if share else y
 
 
 def _checked(query, key, value, name):
@@ -63,11 +67,14 @@ def _checked(query, key, value, name):
     return tensors
 
 
-def _fitting(q, k, v, bias, name):
-    """Refuse shapes that do not meet."""
+def _fitting(q, k, v, bias, share, name):
+    """Refuse shapes that do not meet; `share` heads of the queries have one of keys and values."""
     scores = (q.shape[-2], k.shape[-2])
     try:
-        batch = numpy.broadcast_shapes(*(tuple(one.shape[:-2]) for one in (q, k, v)))
+        leads = [tuple(one.shape[:-2]) for one in (q, k, v)]
+        if share > 1:
+            leads[1:] = [(*lead[:-1], lead[-1] * share) for lead in leads[1:]]
+        batch = numpy.broadcast_shapes(*leads)
         fits = q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
         if bias is not None:
             fits = fits and numpy.broadcast_shapes(tuple(bias.shape), (*batch, *scores)) == (*batch, *scores)
@@ -81,19 +88,29 @@ def _fitting(q, k, v, bias, name):
         )
 
 
-def _shared_heads(q, x, name):
+def _queries_each(q, k, v, name):
+    """How many heads of the queries share one of the keys (and of the values)."""
+    for x in (k, v):
+        if q.ndim < 3 or x.ndim < 3 or not x.shape[-3] or q.shape[-3] % x.shape[-3]:
+            raise RuntimeError(
+                f"{name}: with enable_gqa the number of heads (dimension -3) of query must be a multiple of that of key and value, "
+                f"got shapes {tuple(q.shape)} and {tuple(x.shape)}"
+            )
+    return q.shape[-3] // k.shape[-3]
+
+
+def _repeated(q, x):
     """x with every head repeated as often as there are queries for it."""
-    if q.ndim < 3 or x.ndim < 3 or not x.shape[-3] or q.shape[-3] % x.shape[-3]:
-        raise RuntimeError(
-            f"{name}: with enable_gqa the number of heads (dimension -3) of query must be a multiple of that of key and value, got "
-            f"shapes {tuple(q.shape)} and {tuple(x.shape)}"
-        )
     return ops.repeat(x, repeats=q.shape[-3] // x.shape[-3], axis=x.ndim - 3)
 
 
-def _causal(q, k):
-    """0 where query i meets keys 0 to i, else -inf."""
-    return ops.triu(q.new_full((q.shape[-2], k.shape[-2]), _INFINITE), k=1)
+def _grouped(q, k, v, bias, share):
+    """Heads H as (H / share, share), of which keys and values have (H / share, 1): they are read, not repeated."""
+    q = ops.reshape(q, (*q.shape[:-3], q.shape[-3] // share, share, *q.shape[-2:]))
+    if bias is not None and bias.ndim > 2:
+        groups = (1, 1) if bias.shape[-3] == 1 else q.shape[-4:-2]
+        bias = ops.reshape(bias, (*bias.shape[:-3], *groups, *bias.shape[-2:]))
+    return q, ops.expand_dims(k, k.ndim - 2), ops.expand_dims(v, v.ndim - 2), bias
 
 
 def _additive(mask, q, name, what):
@@ -105,6 +122,45 @@ def _additive(mask, q, name, what):
     if mask.dtype is not q.dtype and not (mask.dtype is dtypes.float32 and q.dtype.itemsize == 2):
         raise RuntimeError(f"{name}: {what} must be bool or {q.dtype}, as the query, got {mask.dtype}")
     return mask
+
+
+def _causal(q, k):
+    """0 where query i meets keys 0 to i, else -inf."""
+    return ops.triu(q.new_full((q.shape[-2], k.shape[-2]), _INFINITE), k=1)
+
+
+def _attended(q, k, v, bias, scale, causal, drop, need_weights=False, name="scaled_dot_product_attention"):
+    """The output, and the probabilities if they are needed."""
+    if need_weights:
+        return attention(q, k, v, bias, scale=scale, safe=False, **drop)
+    if _keeps_probabilities(
+        q, k, v, bias, {"scale": scale, "causal": bool(causal), "kept": None, "share": 1.0, **drop}, name
+    ):
+        return attention(q, k, v, _causal(q, k) if causal else bias, scale=scale, **drop)
+    return flash_attention(q, k, v, bias, scale=scale, causal=bool(causal), **drop)
+
+
+def _keeps_probabilities(q, k, v, bias, static, name):
+    """Whether they are kept for the backward pass, though nobody wants them.
+
+    On the CPU few of them are: as long as they fit the cache that takes up to a third less time than computing them anew.
+    """
+    ways = attention_ways.allowed()
+    if "flash" in ways:
+        few = math.prod(q.shape[:-1]) * k.shape[-2] * q._array.itemsize <= cpu.scratch_bytes
+        return "math" in ways and few and q.device.type == "cpu"
+    arrays = [None if x is None else x._array for x in (q, k, v, bias)]
+    if "cudnn" in ways and backend_of(arrays[0]).kernel("flash_attention", *arrays, **static) is not None:
+        return False
+    if "math" in ways:
+        return True
+    raise RuntimeError(
+        f"{name}: no backend that sdpa_kernel allows takes these: shapes {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)} of "
+        f"{q.dtype} on {q.device}; allow SDPBackend.MATH or SDPBackend.FLASH_ATTENTION, which take all"
+    )
+
+
+_in_precision = precision("lower")(_attended)
 
 
 def _dropout(q, k, p, name):
@@ -178,12 +234,10 @@ def multi_head_attention_forward(
     v = _heads(v, num_heads) if static_v is None else _static(static_v, q, num_heads, name)
     if add_zero_attn:
         k, v = (ops.concatenate([x, x.new_zeros((*x.shape[:2], 1, x.shape[3]))], axis=2) for x in (k, v))
-    if is_causal and key_padding_mask is None and not need_weights:
-        bias = _causal(q, k)
-    else:
-        bias = _masks(q, k, attn_mask, key_padding_mask, name)
+    causal = is_causal and key_padding_mask is None and not need_weights
+    bias = None if causal else _masks(q, k, attn_mask, key_padding_mask, name)
     drop = _dropout(q, k, dropout_p if training else 0, name)
-    y, p = _attended(q, k, v, bias, scale=1 / math.sqrt(q.shape[-1]), safe=not need_weights, **drop)
+    y, p = _in_precision(q, k, v, bias, 1 / math.sqrt(q.shape[-1]), causal, drop, need_weights, name)
     y = ops.reshape(ops.transpose(y, (2, 0, 1, 3)), tuple(query.shape))
     y = linear(y, out_proj_weight, out_proj_bias)
     if need_weights:
@@ -192,9 +246,6 @@ def multi_head_attention_forward(
     else:
         p = None
     return (y, p) if batched else (y[:, 0], None if p is None else p[0])
-
-
-_attended = precision("lower")(attention)
 
 
 def _check_heads(query, key, value, embed_dim, heads, key_padding_mask, attn_mask, name):

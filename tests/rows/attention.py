@@ -67,6 +67,32 @@ def dropout_reference(q, k, v):
     return (p * (np.arange(12).reshape(4, 3) % 5 != 0) / 0.75) @ v, p
 
 
+def lse_of(scores):
+    """log(sum(exp)) of each row."""
+    return np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+
+
+def flash(q, k, v, bias=None):
+    """With a causal mask, by which the first queries see one or two keys; queries and keys are not as many."""
+    return ops.flash_attention(q, k, v, bias, scale=0.5, causal=True)
+
+
+def flash_reference(q, k, v, bias=0):
+    """The same by the definition."""
+    scores = q @ k.swapaxes(-1, -2) * 0.5 + np.where(np.tri(q.shape[-2], k.shape[-2]) == 1, bias, -np.inf)
+    return softmax_of(scores) @ v, lse_of(scores)
+
+
+def flash_dropped(q, k, v):
+    """A fixed mask in place of a random one."""
+    return ops.flash_attention(q, k, v, None, scale=0.5, kept=kept(q), share=0.75)
+
+
+def flash_dropped_reference(q, k, v):
+    """The same by the definition."""
+    return dropout_reference(q, k, v)[0], lse_of(q @ k.swapaxes(-1, -2) * 0.5)
+
+
 ROWS = [
     Row("nn.functional.scaled_dot_product_attention", SDPA, [(2, 4, 3), (2, 5, 3), (2, 5, 2)], ref=lambda *x: attention(*x)[0]),
     Row(
@@ -87,10 +113,18 @@ ROWS = [
         kwargs={"enable_gqa": True}, tag="shared heads",
     ),
     Row(
+        "nn.functional.scaled_dot_product_attention", lambda q, k, v, m: SDPA(q, k, v, m, enable_gqa=True),
+        [(2, 4, 3, 2), (2, 2, 3, 2), (2, 2, 3, 2), (4, 3, 3)], torch=False, tag="shared heads, bias",
+        ref=lambda q, k, v, m: attention(q, k.repeat(2, axis=1), v.repeat(2, axis=1), m)[0],
+    ),
+    Row(
         "nn.functional.scaled_dot_product_attention", SDPA, [(2, 4, 3), (2, 5, 3), (2, 5, 2)], kwargs={"dropout_p": 0.4},
         torch=False, tag="dropout",
     ),
     Row("attention", with_dropout, [(2, 4, 2), (2, 3, 2), (3, 2)], ref=dropout_reference, torch=False),
+    Row("flash_attention", flash, [(2, 5, 2), (2, 3, 2), (3, 2)], ref=flash_reference, torch=False),
+    Row("flash_attention", flash, [(2, 2, 3, 2), (2, 1, 4, 2), (2, 1, 4, 3), (2, 1, 4)], ref=flash_reference, torch=False, tag="bias"),
+    Row("flash_attention", flash_dropped, [(2, 4, 2), (2, 3, 2), (3, 2)], ref=flash_dropped_reference, torch=False, tag="dropout"),
     Row(
         "nn.functional.multi_head_attention_forward", multi_head,
         [(3, 2, 4), (5, 2, 4), (5, 2, 4), (12, 4), (12,), (4, 4), (4,)],
