@@ -112,7 +112,7 @@ class Node:
         # A 0-d NumPy result is a scalar, whose class is in no table: it is NumPy's.
         op, xp = self.op, namespaces.get(some.__class__, numpy)
         if kernels and op.gradient_name in kernels:
-            return op.gradient(xp, some, g, saved, edges, self.static)
+            return op.gradient(xp, some, g, saved, edges, self.static, keep)
         return op.vjp(xp, g, saved, edges, self.static)
 
     def add_to(self, buffer, g, keep):

@@ -109,15 +109,22 @@ class Op:
 
     def kernel(self, /, *arrays, **static):
         """The function that computes the forward for these arrays: a backend's own, or the body."""
-        backend = backend_of(next(array for array in arrays if array.__class__ in namespaces))
-        return backend.kernel(self.name, *arrays, **static) or self.forward
+        some = next((array for array in arrays if array.__class__ in namespaces), None)
+        if some is None:  # numbers, as NumPy's reductions give them
+            return self.forward
+        return backend_of(some).kernel(self.name, *arrays, **static) or self.forward
 
-    def gradient(self, xp, some, g, saved, edges, static):
-        """Apply the rules to raw arrays, of which `some` is one: `vjp`, or a backend's own kernel where it has any for them."""
+    def gradient(self, xp, some, g, saved, edges, static, keep=True):
+        """Apply the rules to raw arrays, of which `some` is one: `vjp`, or a backend's own kernel where it has any for them.
+
+        keep: whether the node keeps what it saved. If not, a kernel that says that it `consumes` may write its result over that.
+        """
         if some.__class__ in namespaces:
             static = static or {}
             found = backend_of(some).kernel(self.gradient_name, g, *saved, **static)
             if found is not None:
+                if getattr(found, "consumes", False):
+                    static = {**static, "owned": not keep}
                 return found(xp, g, tuple([edge is not None for edge in edges]), *saved, **static)
         return self.vjp(xp, g, saved, edges, static)
 

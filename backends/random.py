@@ -16,12 +16,8 @@ import numpy as np
 from . import devices
 from .backend import kernel_for, kernels
 from .dtypes import as_dtype, as_numpy
-
-# The paper's multipliers, and its key increments: the golden ratio and sqrt(3) - 1, scaled by 2**32.
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
-_LOW = 0xFFFFFFFF
-_ROUNDS = 10
+from .philox import LOW, philox
+from .random_places import CapturedDraws, Place
 
 # Blocks computed at a time. On the CPU eight arrays of so many 64-bit integers stay in the cache; on a GPU
 # this bounds the memory for intermediate results.
@@ -29,49 +25,29 @@ _CPU_BLOCKS, _GPU_BLOCKS = 1 << 12, 1 << 22
 # On the CPU a draw of few blocks costs as much as one of this many: what follows is kept for later draws.
 _AHEAD = 1 << 8
 
-_STATE_TAG = b"philox10"
+_STATE_TAG, _CAPTURED_TAG = b"philox10", b"captured"
+_TAGS = (_STATE_TAG, _CAPTURED_TAG)
 
 
-def philox(counter, key):
-    """The paper's bijection: counter (4 uint64 arrays of 32-bit values), key (2 ints) -> 4 uint64 arrays.
-
-    Each word sits in the low half of 64 bits, because the 64-bit products are needed whole.
-    """
-    x0, x1, x2, x3 = counter
-    k0, k1 = key
-    for _ in range(_ROUNDS):
-        p0 = x0 * _M0
-        p1 = x2 * _M1
-        high0 = p0 >> 32
-        high1 = p1 >> 32
-        # In place: four products a round are all the memory that is asked for.
-        high1 ^= x1
-        high1 ^= k0
-        high0 ^= x3
-        high0 ^= k1
-        p0 &= _LOW
-        p1 &= _LOW
-        x0, x1, x2, x3 = high1, p1, high0, p0
-        k0 = (k0 + _W0) & _LOW
-        k1 = (k1 + _W1) & _LOW
-    return x0, x1, x2, x3
-
-
-def _words(seed, first, blocks, xp):
-    """Blocks `first` ... `first + blocks` - 1 of the stream of `seed`: uint64, shape (4, blocks)."""
+def _words(place, blocks, xp):
+    """The blocks of the stream from `place` on: uint64, shape (4, blocks)."""
     found = kernel_for(xp, "philox_words") if "philox_words" in kernels else None
     if found is not None:
-        return found(xp, seed, first, blocks)
+        return found(xp, place, blocks)
+    seed, first, base = place.seed, place.first, place.base
+    if base is not None:
+        seed, first = base[:1] + seed, base[1:] + first
     number = xp.arange(blocks, dtype=xp.uint64) + first
     zero = xp.zeros(blocks, dtype=xp.uint64)
-    return xp.stack(philox((number & _LOW, number >> 32, zero, zero), (seed & _LOW, seed >> 32)))
+    return xp.stack(philox((number & LOW, number >> 32, zero, zero), (seed & LOW, seed >> 32)))
 
 
 class _Local(threading.local):
-    drawing = None
+    drawing = capturing = None
 
 
-# `drawing`, if set, is given the function that draws and the shape, and decides what is drawn (`vmap` does).
+# `drawing`, if set, is given the function that draws and the shape, and decides what is drawn (`vmap` does). `capturing` is the
+# namespace of the arrays whose launches this thread is capturing, once a generator has been told so.
 local = _Local()
 
 
@@ -87,6 +63,7 @@ class Generator:
         self._lock = threading.Lock()
         self._seed, self._next = _DEFAULT_SEED, 0
         self._ahead = (0, 0, None)  # seed, first block, words of _AHEAD blocks on the CPU
+        self._capture = None
 
     def __repr__(self):
         return f"Generator(device={str(self.device)!r}, seed={self._seed}, block={self._next})"
@@ -99,6 +76,10 @@ class Generator:
     def manual_seed(self, seed):
         """Start the stream of `seed`, an integer of 64 bits (a negative one counts from 2**64)."""
         seed = _check_seed(seed)
+        if self._captured() is not None:
+            raise RuntimeError(
+                "manual_seed: a graph is being captured, whose replays take the seed that the generator has then; seed it outside"
+            )
         with self._lock:
             self._seed, self._next = seed, 0
         return self
@@ -115,34 +96,92 @@ class Generator:
 
     def get_state(self):
         """Seed and position in the stream, as a uint8 array of 24 bytes."""
-        with self._lock:
-            numbers = self._seed.to_bytes(8, "little") + self._next.to_bytes(8, "little")
-        return np.frombuffer(_STATE_TAG + numbers, dtype=np.uint8).copy()
+        captured = self._captured()
+        tag, (seed, block) = _STATE_TAG, self.position()
+        if captured is not None:  # for going back within the same capture, as checkpoints do
+            tag, seed, block = _CAPTURED_TAG, id(captured), captured.used
+        numbers = seed.to_bytes(8, "little") + block.to_bytes(8, "little")
+        return np.frombuffer(tag + numbers, dtype=np.uint8).copy()
 
     def set_state(self, state):
         """Go back to a state that `get_state` gave. Returns self."""
         state = np.asarray(state)
-        if state.dtype != np.uint8 or state.shape != (24,) or state[:8].tobytes() != _STATE_TAG:
+        if state.dtype != np.uint8 or state.shape != (24,) or state[:8].tobytes() not in _TAGS:
             raise ValueError(
                 f"Generator.set_state: expected the uint8 array of 24 bytes that get_state gives, "
                 f"got {state.dtype} of shape {state.shape}"
             )
-        numbers = state.tobytes()
+        tag, numbers, captured = state[:8].tobytes(), state.tobytes(), self._captured()
+        seed, block = int.from_bytes(numbers[8:16], "little"), int.from_bytes(numbers[16:], "little")
+        if (captured is not None or tag == _CAPTURED_TAG) and (tag, seed) != (_CAPTURED_TAG, id(captured)):
+            raise RuntimeError(
+                "Generator.set_state: while a graph is captured only states from the same capture can be set, and only then"
+            )
         with self._lock:
-            self._seed = int.from_bytes(numbers[8:16], "little")
-            self._next = int.from_bytes(numbers[16:], "little")
+            if captured is not None:
+                captured.used = block
+            else:
+                self._seed, self._next = seed, block
         return self
 
     def clone_state(self):
         """Another generator at the same place of the same stream."""
         return _restore(self.device, self._seed, self._next)
 
-    def take(self, blocks):
-        """Reserve blocks of the stream for a kernel that computes them itself: (seed, first block)."""
+    def position(self):
+        """The seed and the next block."""
+        with self._lock:
+            return self._seed, self._next
+
+    def skip(self, blocks):
+        """Pass over blocks of the stream; the position behind them."""
+        with self._lock:
+            self._next = (self._next + blocks) % 2**64
+            return self._seed, self._next
+
+    def take(self, blocks, xp):
+        """Reserve blocks of the stream for whoever computes them, in arrays of the namespace `xp`: their `Place`."""
+        captured = self._captured()
+        if captured is not None:
+            if captured.xp is not xp:
+                raise RuntimeError(
+                    f"random numbers for {getattr(xp, '__name__', xp)} were drawn while a graph on another device is captured: its replays would not draw "
+                    f"them again; draw them outside, or with a generator of their own"
+                )
+            return captured.take(blocks)
+        if xp is local.capturing:
+            raise RuntimeError(
+                "a generator was drawn from that the graph being captured does not know, and every replay would draw the same; "
+                "tell the graph first, with register_generator_state(generator), or use the default generator"
+            )
         with self._lock:
             first = self._next
             self._next = (first + blocks) % 2**64
-            return self._seed, first
+            return Place(self._seed, first)
+
+    # --- captured graphs ---
+
+    def begin_capture(self, backend):
+        """What this thread draws from here on is for a graph that is captured on `backend`; call it just before the capture."""
+        if self._capture is not None:
+            raise RuntimeError("Generator.begin_capture: another graph that draws from it is being captured")
+        self._capture = CapturedDraws(self, backend)
+        local.capturing = backend.xp
+
+    def end_capture(self):
+        """To be called in the capture, as the last thing: what moves the replays along the stream (`before_replay`, `after_replay`)."""
+        captured = self.abandon_capture()
+        captured.end()
+        return captured
+
+    def abandon_capture(self):
+        """Give up a capture that failed."""
+        captured, self._capture, local.capturing = self._capture, None, None
+        return captured
+
+    def _captured(self):
+        captured = self._capture
+        return captured if captured is not None and captured.thread == threading.get_ident() else None
 
     # --- drawing ---
 
@@ -164,7 +203,9 @@ class Generator:
         if not kind.is_floating_point:
             raise TypeError(f"{name}: give a floating point or complex dtype, got {kind}")
         words_each, _ = _FORMATS[kind.name]
-        return self._fill(shape, kind.dtype, xp, 4 // words_each, lambda words: convert(words, kind, xp))
+        return self._fill(
+            shape, kind.dtype, xp, 4 // words_each, lambda words: convert(words, kind, xp), name
+        )
 
     def integers(self, low, high, shape, dtype, xp):
         """Integers from low (included) to high (excluded), scaled from 64 bits.
@@ -191,46 +232,63 @@ class Generator:
         key.sort()
         return (key & ((1 << bits) - 1)).astype("int64")
 
-    def _fill(self, shape, dtype, xp, per_block, convert):
-        """Draw an array: `convert` makes of words (4, blocks) the numbers (per_block, blocks)."""
+    def _fill(self, shape, dtype, xp, per_block, convert, name=None):
+        """Draw an array: `convert` makes of words (4, blocks) the numbers (per_block, blocks), or a kernel for `name` does."""
         drawing = local.drawing
         if drawing is not None:
-            return drawing(lambda shape: self._filled(shape, dtype, xp, per_block, convert), shape)
-        return self._filled(shape, dtype, xp, per_block, convert)
+            return drawing(lambda shape: self._filled(shape, dtype, xp, per_block, convert, name), shape)
+        return self._filled(shape, dtype, xp, per_block, convert, name)
 
-    def _filled(self, shape, dtype, xp, per_block, convert):
+    def _filled(self, shape, dtype, xp, per_block, convert, name):
         # Asked for before the stream moves: an allocation that fails leaves the generator as it was.
         numbers = xp.empty(shape, dtype=dtype)
-        flat = numbers.reshape(-1)
-        count = flat.shape[0]
-        blocks = -(-count // per_block)
-        seed, first = self.take(blocks)
-        step = _CPU_BLOCKS if xp is np else _GPU_BLOCKS
-        for start in range(0, blocks, step):
-            stop = min(start + step, blocks)
-            drawn = convert(self._words(seed, first + start, stop - start, xp)).T
-            into = flat[start * per_block : stop * per_block]
-            if into.shape[0] == drawn.size:
-                into.reshape(drawn.shape)[...] = drawn
-            else:
-                into[...] = drawn.reshape(-1)[: into.shape[0]]
+        place = self.take(-(-numbers.size // per_block), xp)
+        fill(numbers, place, xp, per_block, convert, name, self._words)
         return numbers
 
-    def _words(self, seed, first, blocks, xp):
+    def _words(self, place, blocks, xp):
         if xp is not np or 4 * blocks > _AHEAD:
-            return _words(seed, first, blocks, xp)
+            return _words(place, blocks, xp)
         ahead_seed, ahead_first, words = self._ahead
-        skip = first - ahead_first
-        if words is None or seed != ahead_seed or skip < 0 or skip + blocks > _AHEAD:
-            words = _words(seed, first, _AHEAD, xp)
-            self._ahead, skip = (seed, first, words), 0
+        skip = place.first - ahead_first
+        if words is None or place.seed != ahead_seed or skip < 0 or skip + blocks > _AHEAD:
+            words = _words(place, _AHEAD, xp)
+            self._ahead, skip = (place.seed, place.first, words), 0
         return words[:, skip : skip + blocks]
+
+
+def fill(numbers, place, xp, per_block, convert, name=None, words=_words):
+    """Write what the stream holds from `place` on into the array `numbers`."""
+    found = kernel_for(xp, name) if name in kernels else None
+    if found is not None:
+        found(xp, numbers, place)
+        return
+    flat = numbers.reshape(-1)
+    blocks = -(-flat.shape[0] // per_block)
+    step = _CPU_BLOCKS if xp is np else _GPU_BLOCKS
+    for start in range(0, blocks, step):
+        stop = min(start + step, blocks)
+        drawn = convert(words(place.after(start), stop - start, xp)).T
+        into = flat[start * per_block : stop * per_block]
+        if into.shape[0] == drawn.size:
+            into.reshape(drawn.shape)[...] = drawn
+        else:
+            into[...] = drawn.reshape(-1)[: into.shape[0]]
+
+
+def kept(place, shape, p, xp):
+    """The mask of dropout from `place`: True where the uniform float32 number of that place is at least p."""
+    xp = getattr(xp, "xp", xp)  # that of batched arrays: the mask is one for all samples
+    numbers = xp.empty(shape, dtype="float32")
+    fill(numbers, place, xp, 4, lambda words: _to_uniform(words, _FLOAT32, xp), "uniform")
+    return numbers >= p
 
 
 # --- from words to numbers ---
 
 # 32-bit words per number (Box-Muller turns a pair of numbers into a pair, so normals need as many), and the
 # bits of them that a uniform number keeps: as many as the type can hold between 0 and 1 without rounding.
+_FLOAT32 = as_dtype("float32")
 _FORMATS = {"float16": (1, 11), "bfloat16": (1, 8), "float32": (1, 24), "float64": (2, 53)}
 
 
@@ -263,12 +321,12 @@ def _scale(word, size):
     """floor(word * size / 2**64) for 64-bit words: the high half of a 128-bit product, from 32-bit halves."""
     if size == 2**64:
         return word
-    high, low = word >> 32, word & _LOW
-    size_high, size_low = size >> 32, size & _LOW
+    high, low = word >> 32, word & LOW
+    size_high, size_low = size >> 32, size & LOW
     middle = high * size_low + (low * size_low >> 32)
     if not size_high:
         return middle >> 32
-    other = low * size_high + (middle & _LOW)
+    other = low * size_high + (middle & LOW)
     return high * size_high + (middle >> 32) + (other >> 32)
 
 

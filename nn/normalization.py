@@ -6,6 +6,7 @@ channels of a group and H, W. The variance is that of the population (divided by
 
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import empty, ones, tensor, zeros
+from chainrule.backends import placement
 
 from . import functional as F
 from . import init
@@ -87,7 +88,8 @@ class _BatchNorm(_ChannelNorm):
         tracked = self.training and self.track_running_stats and self.num_batches_tracked is not None
         momentum = self.momentum
         if momentum is None:
-            momentum = 1 / (self.num_batches_tracked.item() + 1) if tracked else 0.0
+            # Computed where it is counted: a device is not asked.
+            momentum = 1 / (self.num_batches_tracked._array + 1) if tracked else 0.0
         # Statistics that are there but not tracked any more are left alone in training.
         keep = not self.training or self.track_running_stats
         y = F.batch_norm(
@@ -102,7 +104,8 @@ class _BatchNorm(_ChannelNorm):
         )
         if tracked:
             count = self.num_batches_tracked._array
-            count += 1  # no gradient ever needs it, so the write goes past the log of writes
+            with placement.around("batch_norm", (count,)):
+                count += 1  # no gradient ever needs it, so the write goes past the log of writes
         return y
 
 

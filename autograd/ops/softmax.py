@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from chainrule.autograd.op import op
 
 from .blocks import in_float32, wide
-from .indexing import take
 
 
 def _below_largest(xp, x, axis):
@@ -75,8 +74,8 @@ class Targets(NamedTuple):
         return total + (smooth if self.kept is None else self.kept * smooth)
 
     def expectation(self, xp, x):
-        """sum_c q[n, c] x[n, c] for arrays and Tensors, 0 for an ignored sample whatever its x."""
-        y = take(x, index=self.index)
+        """sum_c q[n, c] x[n, c], 0 for an ignored sample whatever its x."""
+        y = x[self.index]
         if self.weight is not None:
             y = xp.where(self.weight == 0, 0, y * self.weight)
         if self.share is not None:
@@ -84,60 +83,84 @@ class Targets(NamedTuple):
             y = y + (smooth if self.kept is None else xp.where(self.kept == 0, 0, smooth))
         return y
 
-    def subtract_from(self, xp, y, g):
-        """y -= g[n] q[n, c], in the raw array y."""
+    def add_to(self, xp, y, g):
+        """y += g q[n, c], in the raw array y."""
         if self.share is not None:
-            spread = g if self.kept is None else g * self.kept
-            y -= xp.expand_dims(spread, axis=1) * self.share
-        y[self.index] -= g if self.weight is None else g * self.weight
+            spread = g if self.kept is None else xp.expand_dims(self.kept * g, axis=1)
+            y += spread * self.share
+        y[self.index] += g if self.weight is None else g * self.weight
 
 
-def _cross_entropy_rule(xp, g, p, q):
-    g, gp = g
-    if gp is None:
-        return cross_entropy_input(p, g, q=q)
-    through_p = _softmax_rule(xp, gp, p, 1)
-    return through_p if g is None else through_p + cross_entropy_input(p, g, q=q)
+# The gradient for logits of cross-entropy, slope = (sum_c q p - q) / over, is all that is kept: p is found in it again. For it a
+# loss that is summed is divided at once by what makes it a mean.
 
 
-def _cross_entropy_tangent(xp, t, p, q):
-    (t,) = t
-    y = xp.sum(p * t, axis=1) * q.total() - q.expectation(xp, t)
-    return y, _softmax_rule(xp, t, p, 1)
+def _probabilities(xp, slope, q, over):
+    """sum_c q p."""
+    return with_targets(slope * over, q=q)
 
 
-@op(x=_cross_entropy_rule, outputs=("y", "p"), cast="float", tangent=_cross_entropy_tangent)
-def cross_entropy(xp, x, *, q):
-    """-sum_c q[c] log p[c] of each sample, with p the softmax of its logits x: the loss, and p.
-
-    q: Targets. (N, C, d...) -> (N, d...), (N, C, d...).
-    """
-    dtype, x = x.dtype, wide(x)
-    if not x.size:
-        return xp.zeros((x.shape[0], *x.shape[2:]), dtype=dtype), x.copy()
-    p = _below_largest(xp, x, 1)
-    expected = q.expectation(xp, p)
-    xp.exp(p, out=p)
-    total = xp.sum(p, axis=1, keepdims=True)
-    p /= total
-    y = xp.log(xp.squeeze(total, axis=1)) * q.total() - expected
-    return y.astype(dtype, copy=False), p
-
-
-def _cross_entropy_input_rule(xp, g, needs, p, incoming, q):
-    gp = g * xp.expand_dims(incoming * q.total(), axis=1) if needs[0] else None
-    gi = xp.sum(g * p, axis=1) * q.total() - q.expectation(xp, g) if needs[1] else None
-    return gp, gi
-
-
-@op(joint=_cross_entropy_input_rule)
-def cross_entropy_input(xp, p, incoming, *, q):
-    """incoming * (p * sum(q) - q): the gradient of cross-entropy for the logits. (N, C, d...), (N, d...) -> (N, C, d...)."""
-    incoming = incoming.astype(p.dtype, copy=False)
-    y = p * xp.expand_dims(incoming * q.total(), axis=1)
+@op(y=lambda xp, g: g)
+def with_targets(xp, y, *, q):
+    """y + q, in y's shape. (N, C, d...) -> (N, C, d...)."""
+    y = y.copy()
     if y.size:
-        q.subtract_from(xp, y, incoming)
+        q.add_to(xp, y, 1)
     return y
+
+
+def _through_slope(xp, t, slope, q, over):
+    """The derivative of the slope by the logits, applied to t: (diag(r) - r r^T / sum(q)) / over for r = p sum(q), its own transpose."""
+    divisor = 1 if over is None else over
+    r, total = _probabilities(xp, slope, q, divisor), q.total()
+    if not isinstance(total, int):
+        # A sample of weight 0 has r = 0.
+        total = xp.expand_dims(total + (total == 0), axis=1) if total.ndim else total
+    rt = r * t
+    return (rt - r * (xp.sum(rt, axis=1, keepdims=True) / total)) / divisor
+
+
+def _cross_entropy_rule(xp, g, slope, q, over):
+    g, gslope = g
+    found = None
+    if g is not None:
+        found = slope * (xp.expand_dims(g, axis=1) if over is None else g)
+    if gslope is not None:
+        through = _through_slope(xp, gslope, slope, q, over)
+        found = through if found is None else found + through
+    return found
+
+
+def _cross_entropy_tangent(xp, t, slope, q, over):
+    (t,) = t
+    return xp.sum(slope * t, axis=1 if over is None else None), _through_slope(xp, t, slope, q, over)
+
+
+@op(x=_cross_entropy_rule, outputs=("y", "slope"), cast="float", tangent=_cross_entropy_tangent)
+def cross_entropy(xp, x, *, q, over=None, dtype=None):
+    """-sum_c q[c] log p[c] of each sample, with p the softmax of its logits x, and the derivative of that by the logits.
+
+    q: Targets. over: a number or a 0-d array; then the losses are added up and divided by it. dtype: that of the loss, if not x's.
+    Samples that are not kept have loss and derivative 0, whatever their x. (N, C, d...) -> (N, d...) or (), (N, C, d...).
+    """
+    dtype, x = dtype or x.dtype, wide(x)
+    if x.size:
+        slope = _below_largest(xp, x, 1)
+        expected, total = q.expectation(xp, slope), q.total()
+        xp.exp(slope, out=slope)
+        sums = xp.sum(slope, axis=1)
+        y = xp.log(sums) * total - expected
+        part = 1 if over is None else 1 / over
+        slope *= xp.expand_dims(part * total / sums, axis=1)
+        q.add_to(xp, slope, -part)
+        if q.kept is not None:
+            y = xp.where(q.kept, y, 0)
+            slope = xp.where(xp.expand_dims(q.kept, axis=1), slope, 0)
+    else:
+        y, slope = xp.zeros((x.shape[0], *x.shape[2:]), dtype=x.dtype), x.copy()
+    if over is not None:
+        y = xp.sum(y) / over
+    return y.astype(dtype, copy=False), slope
 
 
 @op(

@@ -11,7 +11,7 @@ imported before a CUDA device is used.
 
 import functools
 
-from . import elementwise, many, norms, recurrent, rows, scattered, windows
+from . import attention, convolution, drawn, elementwise, many, norms, recurrent, rows, scattered, windows
 from .registry import KERNELS, CupyLauncher
 
 __all__ = ["KERNELS", "CupyLauncher", "install"]
@@ -22,4 +22,5 @@ def install(backend, launch):
     for one in KERNELS.values():
         if one.replaces:
             function = functools.partial(one.function, launch)
+            function.consumes = one.consumes
             backend.register_kernel(one.replaces, one.guard)(function)

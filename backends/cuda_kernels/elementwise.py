@@ -1,12 +1,10 @@
-"""Activations with or without a bias, and dropout: `source/activation.cu`, `dropout.cu`."""
+"""Activations with or without a bias: `source/activation.cu`."""
 
 import math
 
 import numpy as np
 
-from chainrule.backends import random
-
-from .norms import column_sums
+from .columns import column_sums
 from .registry import kernel, name_of, over_elements, plain
 
 _KINDS = ("relu", "gelu", "gelu_tanh", "silu")  # numbered as in the source
@@ -129,37 +127,3 @@ def bias_activation_gradient(launch, xp, g, x, bias, kind):
     """The gradients of x and of the bias."""
     gx = _launch(launch, xp, g, x, bias, kind)
     return gx, column_sums(launch, xp, gx)
-
-
-# --- random numbers ---
-
-
-@kernel(
-    "dropout",
-    lambda seed, first, blocks: random._words(seed, first, blocks, np),
-    replaces="philox_words",
-    dtypes=("float32",),
-)
-def philox_words(launch, xp, seed, first, blocks):
-    """Blocks `first` ... of the stream of `seed`, 64-bit integers (4, blocks): what `backends/random.py` computes in 100 steps."""
-    out = xp.empty((4, blocks), dtype="uint64")
-    grid, block = over_elements(blocks)
-    launch("dropout", "philox_words", "float32", grid, block, out, seed, first, blocks)
-    return out
-
-
-def _dropout_reference(x, seed, first, p):
-    words = random._words(seed, first, -(-x.size // 4), np).T.reshape(-1)[: x.size].reshape(x.shape)
-    kept = (words >> 8).astype("float32") * np.float32(2.0**-24) >= np.float32(p)
-    return np.where(kept, x / (1 - p), 0)
-
-
-@kernel("dropout", _dropout_reference)
-def dropout(launch, xp, x, seed, first, p):
-    """x / (1 - p) where number i of the uniform stream is at least p, else 0; with g in x's place, the gradient."""
-    y = xp.empty_like(x)
-    grid, block = over_elements(-(-x.size // 4))
-    launch(
-        "dropout", "dropout", name_of(x.dtype), grid, block, x, y, x.size, seed, first, float(p), 1 / (1 - p)
-    )
-    return y

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .registry import kernel, name_of, plain, wide_of
+from .registry import kernel, name_of, over_elements, plain, wide_of
 
 _CHUNK = 1 << 14  # elements that one block works on
 _THREADS = 256
@@ -26,8 +26,18 @@ def _plan(launch, lists):
 
 
 def _steps(launch, steps):
-    """The kernel's arguments `steps` and `step`: nothing is copied to the card where all tensors are at the same step."""
+    """The kernel's arguments `steps` and `step`: nothing is copied to the card where all tensors are at the same step.
+
+    Steps that are counted on the card are given as 0-d arrays, of which the kernel gets the addresses.
+    """
+    if not isinstance(steps[0], int):
+        return launch.constants(tuple(map(launch.address, steps))), -1
     return (None, steps[0]) if len(set(steps)) == 1 else (launch.constants(tuple(steps)), 0)
+
+
+def _numbers(launch, given, *options):
+    """The options on the device: `given` if they lie there already."""
+    return launch.constants(tuple(map(float, options)), "float64") if given is None else given
 
 
 def _adam_reference(
@@ -38,6 +48,7 @@ def _adam_reference(
     steps,
     tops=None,
     scale=None,
+    skip=None,
     *,
     lr,
     betas,
@@ -45,7 +56,12 @@ def _adam_reference(
     weight_decay=0.0,
     decoupled=False,
     maximize=False,
+    numbers=None,
 ):
+    if skip is not None and skip:
+        return params, means, squares
+    if numbers is not None:
+        lr, *betas, eps, weight_decay, decoupled, maximize, _ = numbers.tolist()
     for k, (x, g, m, v, t) in enumerate(zip(params, grads, means, squares, steps, strict=True)):
         g = g * (1 if scale is None else scale) * (-1 if maximize else 1)
         if decoupled:
@@ -74,6 +90,7 @@ def adam(
     steps,
     tops=None,
     scale=None,
+    skip=None,
     *,
     lr,
     betas,
@@ -81,18 +98,20 @@ def adam(
     weight_decay=0.0,
     decoupled=False,
     maximize=False,
+    numbers=None,
 ):
     """A step of Adam (AdamW with `decoupled`, AMSGrad with `tops`), of lists of arrays; steps: the number of each one's step, from 1.
 
-    scale: a device number of the dtype computed in, that gradients are multiplied with first, or None.
+    scale: a device number of the dtype computed in, that gradients are multiplied with first, or None. skip: an int32 on the device
+    that, if not 0, turns the step into nothing, or None. numbers: a float64 array (lr, beta1, beta2, eps, weight_decay, decoupled,
+    maximize, amsgrad) that is read instead of the options.
     """
     lists = [params, grads, means, squares, *([tops] if tops is not None else [])]
     blocks, plan = _plan(launch, lists)
-    numbers = (lr, *betas, eps, weight_decay, decoupled, maximize, tops is not None)
-    numbers = launch.constants(tuple(map(float, numbers)), "float64")
+    numbers = _numbers(launch, numbers, lr, *betas, eps, weight_decay, decoupled, maximize, tops is not None)
     table, step = _steps(launch, steps)
     name, grid, block = name_of(params[0].dtype), (blocks, 1, 1), (_THREADS, 1, 1)
-    launch("many", "adam", name, grid, block, *plan, table, numbers, scale, _CHUNK, step)
+    launch("many", "adam", name, grid, block, *plan, table, numbers, scale, skip, _CHUNK, step)
     return params, means, squares
 
 
@@ -102,6 +121,7 @@ def _sgd_reference(
     buffers,
     steps,
     scale=None,
+    skip=None,
     *,
     lr,
     momentum=0.0,
@@ -109,7 +129,12 @@ def _sgd_reference(
     weight_decay=0.0,
     nesterov=False,
     maximize=False,
+    numbers=None,
 ):
+    if skip is not None and skip:
+        return params, buffers
+    if numbers is not None:
+        lr, momentum, dampening, weight_decay, nesterov, maximize = numbers.tolist()
     for k, (x, g) in enumerate(zip(params, grads, strict=True)):
         g = g * (1 if scale is None else scale) * (-1 if maximize else 1) + weight_decay * x
         if momentum:
@@ -128,6 +153,7 @@ def sgd(
     buffers,
     steps,
     scale=None,
+    skip=None,
     *,
     lr,
     momentum=0.0,
@@ -135,14 +161,17 @@ def sgd(
     weight_decay=0.0,
     nesterov=False,
     maximize=False,
+    numbers=None,
 ):
-    """A step of gradient descent; with momentum 0 `buffers` is not looked at."""
+    """A step of gradient descent; with momentum 0 `buffers` is not looked at. scale, skip: as in `adam`.
+
+    numbers: a float64 array (lr, momentum, dampening, weight_decay, nesterov, maximize) that is read instead of the options.
+    """
     blocks, plan = _plan(launch, [params, grads, *([buffers] if momentum else [])])
-    numbers = (lr, momentum, dampening, weight_decay, nesterov, maximize)
-    numbers = launch.constants(tuple(map(float, numbers)), "float64")
+    numbers = _numbers(launch, numbers, lr, momentum, dampening, weight_decay, nesterov, maximize)
     table, step = _steps(launch, steps)
     name, grid, block = name_of(params[0].dtype), (blocks, 1, 1), (_THREADS, 1, 1)
-    launch("many", "sgd", name, grid, block, *plan, table, numbers, scale, _CHUNK, step)
+    launch("many", "sgd", name, grid, block, *plan, table, numbers, scale, skip, _CHUNK, step)
     return params, buffers
 
 
@@ -191,3 +220,58 @@ def clip_norm(launch, xp, arrays, limit):
     """All arrays scaled in place so that their norm together is at most `limit`; and the norm before, 0-d."""
     found = total_norm(launch, xp, arrays, limit)
     return scale_all(launch, xp, arrays, found[1:]), found[0]
+
+
+# --- what a captured step counts on the device ---
+
+
+def _count_reference(counts, skip=None):
+    if skip is None or not skip:
+        for one in counts:
+            one += 1
+    return counts
+
+
+@kernel("many", _count_reference, replaces="count_steps", dtypes=("float32",))
+def count_steps(launch, xp, counts, skip=None):
+    """One more step counted in each of `counts`, 0-d int64 arrays; skip: as in `adam`."""
+    table = launch.constants(tuple(map(launch.address, counts)))
+    grid, block = over_elements(len(counts))
+    launch("many", "count_steps", "float32", grid, block, table, skip, len(counts))
+    return counts
+
+
+def _unscale_reference(arrays, scale, found):
+    if not all(np.isfinite(a).all() for a in arrays):
+        found[...] = 1
+    for a in arrays:
+        a *= np.float32(1 / float(scale))
+    return arrays, found
+
+
+@kernel("many", _unscale_reference, replaces="unscale", guard=plain)
+def unscale(launch, xp, arrays, scale, found):
+    """All arrays divided, in place, by the loss scale, a float32 on the device; found, an int32 there, is 1 then if one was not finite."""
+    blocks, plan = _plan(launch, [arrays])
+    grid, block = (blocks, 1, 1), (_THREADS, 1, 1)
+    launch("many", "unscale", name_of(arrays[0].dtype), grid, block, *plan, scale, found, _CHUNK)
+    return arrays, found
+
+
+def _adapt_reference(scale, good, found, numbers):
+    growth, backoff, interval = numbers
+    good += 1
+    if found:
+        scale[...], good[...] = np.float32(float(scale) * backoff), 0
+    elif good == interval:
+        with np.errstate(over="ignore"):
+            grown = np.float32(float(scale) * growth)
+        scale[...], good[...] = grown if np.isfinite(grown) else scale, 0
+    return scale, good
+
+
+@kernel("many", _adapt_reference, replaces="adapt_scale", dtypes=("float32",))
+def adapt_scale(launch, xp, scale, good, found, numbers):
+    """The loss scale (float32) and the count of good steps (int64) after a step; numbers: growth, backoff, interval in float64."""
+    launch("many", "adapt_scale", "float32", (1, 1, 1), (1, 1, 1), scale, good, found, numbers)
+    return scale, good

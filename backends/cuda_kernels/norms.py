@@ -1,4 +1,4 @@
-"""Layer, RMS, group and batch norm, and column sums: `source/norm.cu`, `batch_norm.cu`, `columns.cu`.
+"""Layer, RMS, instance, group and batch norm: `source/norm.cu`; batch norm is in `channels.py`.
 
 The functions stand in for the operations `standardize` and `rms_standardize`, whose `axes` say which norm it is, and for
 their gradients where only that of y has come.
@@ -8,7 +8,11 @@ import math
 
 import numpy as np
 
-from .registry import kernel, name_of, over_columns, over_rows, plain, wide_of
+from chainrule.backends import layouts
+
+from . import channels
+from .columns import sums
+from .registry import kernel, name_of, over_rows, over_strips, plain, wide_of
 
 
 def _layer(x, axes, *weights):
@@ -27,30 +31,45 @@ def _group(x, axes, *weights):
     if x.ndim != 4 or tuple(axes) != (2, 3) or any(w is None for w in weights):
         return None
     _, groups, channels, inner = x.shape
-    if any(w.shape != (groups, channels, 1) for w in weights) or inner < 2:
+    if any(w.shape != (groups, channels, 1) for w in weights):
         return None
     return x.size // (channels * inner), channels * inner, inner, groups
 
 
+def _instance(x, axes, *weights):
+    """(rows, n, n, C) of (N, C, *places), normalized over the places, weights (C, 1...)."""
+    channels = x.shape[1] if x.ndim > 2 else 0
+    if tuple(axes) != tuple(range(2, x.ndim)) or any(w is None for w in weights) or x.size <= channels:
+        return None
+    if any(w.shape != (channels,) + (1,) * (x.ndim - 2) for w in weights):
+        return None
+    n = math.prod(x.shape[2:])
+    return (x.size // n, n, n, channels) if n > 1 else None
+
+
 def _row_layout(x, axes, *weights):
-    found = _layer(x, axes, *weights) or _group(x, axes, *weights)
+    found = _layer(x, axes, *weights) or _group(x, axes, *weights) or _instance(x, axes, *weights)
     return found if found and found[1] < 2**31 else None
 
 
 def _batch(x, axes, *weights):
-    """(samples, channels, length) of (N, C, ...), normalized over all but C, long enough for a block a channel; else None."""
-    if x.ndim < 3 or tuple(axes) != (0, *range(2, x.ndim)):
+    """`channels` where all but them is normalized over."""
+    return channels.channels(x, *weights) if tuple(axes) == (0, *range(2, x.ndim)) else None
+
+
+def _norm_layout(x, axes, *weights):
+    """Which kernels: ("rows", ...) or ("batch", ...) with the layout; None if there are none for these."""
+    if not channels.dense(x):
         return None
-    length = math.prod(x.shape[2:])
-    if length < 16 or any(w is not None and w.shape != (x.shape[1],) + (1,) * (x.ndim - 2) for w in weights):
-        return None
-    return x.shape[0], x.shape[1], length
+    rows = _row_layout(x, axes, *weights) if x.flags.c_contiguous else None
+    if rows:
+        return "rows", rows
+    batch = _batch(x, axes, *weights)
+    return batch and ("batch", batch)
 
 
 def _guard(x, weight, bias, *, axes, eps):
-    return plain(x, weight, bias) and bool(
-        _row_layout(x, axes, weight, bias) or _batch(x, axes, weight, bias)
-    )
+    return channels.weights_fit(x, weight, bias) and bool(_norm_layout(x, axes, weight, bias))
 
 
 def _kept(x, axes):
@@ -68,39 +87,28 @@ def _standardize_reference(x, weight, bias, axes, eps):
 @kernel("norm", _standardize_reference, replaces="standardize", guard=_guard)
 def standardize(launch, xp, x, weight, bias, *, axes, eps):
     """Any of the norms with a mean: y, and the mean and variance that `axes` keep with length 1."""
-    wide, name = wide_of(x.dtype), name_of(x.dtype)
+    mean, var = (xp.empty(_kept(x, axes), dtype=wide_of(x.dtype)) for _ in range(2))
+    kind, layout = _norm_layout(x, axes, weight, bias)
+    if kind == "batch":
+        return channels.normalize(launch, xp, x, weight, bias, mean, var, layout, float(eps)), mean, var
     y = xp.empty_like(x)
-    mean, var = (xp.empty(_kept(x, axes), dtype=wide) for _ in range(2))
-    rows = _row_layout(x, axes, weight, bias)
-    if rows:
-        grid, block = over_rows(*rows[:2])
-        launch("norm", "norm_rows", name, grid, block, x, weight, bias, y, mean, var, *rows, float(eps), 1)
-        return y, mean, var
-    samples, channels, length = shape = _batch(x, axes, weight, bias)
-    chunk, chunks = _chunks(samples, channels, length)
-    found = xp.empty((chunks, channels, 3), dtype=wide)
-    grid = (channels, chunks, 1)
-    launch("batch_norm", "channel_moments", name, grid, (256, 1, 1), x, found, *shape, chunk)
-    joined = (-(-channels // 4), 1, 1)
-    launch("batch_norm", "join_moments", name, joined, (32, 4, 1), found, mean, var, channels, chunks)
-    grid, block = over_rows(samples * channels, length)
-    launch("batch_norm", "channel_norm", name, grid, block, x, weight, bias, mean, var, y, *shape, float(eps))
+    grid, block = over_rows(*layout[:2])
+    arrays = (x, weight, bias, channels.in_wide(weight, bias), y, mean, var)
+    launch("norm", "norm_rows", name_of(x.dtype), grid, block, *arrays, *layout, float(eps), 1)
     return y, mean, var
-
-
-def _chunks(samples, channels, length):
-    """How many samples a block takes, and how many blocks a channel has: enough of them, none with too little to do."""
-    wanted = max(1, min(-(-1024 // channels), samples * length // 4096))
-    chunk = -(-samples // min(wanted, samples))
-    return chunk, -(-samples // chunk)
 
 
 def _gradient_guard(g, x, weight, mean, var, weight_shape, bias_shape, *, axes, eps):
     g, *others = g
-    if g is None or any(one is not None for one in others):
+    if g is None or any(one is not None for one in others) or not _same(g, x):
         return False
     like = _Shape(weight_shape), _Shape(bias_shape)
-    return plain(x, g, weight) and bool(_row_layout(x, axes, *like) or _batch(x, axes, *like))
+    return channels.weights_fit(x, weight) and bool(_norm_layout(x, axes, *like))
+
+
+def _same(g, x):
+    """Whether they could be added up: a gradient may lie in memory as it likes, and is laid out like x."""
+    return g.__class__ is x.__class__ and g.dtype == x.dtype and g.shape == x.shape
 
 
 class _Shape:
@@ -132,16 +140,15 @@ def _to_shape(a, shape):
 @kernel("norm", _standardize_gradient_reference, replaces="standardize.gradient", guard=_gradient_guard)
 def standardize_gradient(launch, xp, g, needs, x, weight, mean, var, weight_shape, bias_shape, *, axes, eps):
     """The gradients of x, weight and bias from that of y."""
-    g, eps = g[0], float(eps)
-    like = _Shape(weight_shape), _Shape(bias_shape)
-    rows = _row_layout(x, axes, *like)
-    if not rows:
-        shape = _batch(x, axes, *like)
-        gx, along, plain_sum = _batch_gradient(launch, xp, g, x, weight, mean, var, shape, eps, needs[0])
+    eps = float(eps)
+    kind, layout = _norm_layout(x, axes, _Shape(weight_shape), _Shape(bias_shape))
+    g = layouts.arranged(xp, g[0], not x.flags.c_contiguous)
+    if kind == "batch":
+        gx, along, plain_sum = channels.gradient(launch, xp, g, x, weight, mean, var, layout, eps, needs[0])
     else:
-        gx = _row_gradient(launch, xp, g, x, weight, mean, var, rows, eps, True) if needs[0] else None
+        gx = _row_gradient(launch, xp, g, x, weight, mean, var, layout, eps, True) if needs[0] else None
         along, plain_sum = (
-            _row_weights(launch, xp, g, x, mean, var, rows, eps, True)
+            _row_weights(launch, xp, g, x, mean, var, layout, eps, True)
             if needs[1] or needs[2]
             else (None, None)
         )
@@ -155,7 +162,7 @@ def standardize_gradient(launch, xp, g, needs, x, weight, mean, var, weight_shap
 def _row_gradient(launch, xp, g, x, weight, mean, var, rows, eps, centred):
     gx = xp.empty_like(x)
     grid, block = over_rows(*rows[:2])
-    arrays = (g, x, weight, mean, var, gx)
+    arrays = (g, x, weight, channels.in_wide(weight), mean, var, gx)
     launch("norm", "norm_gradient", name_of(x.dtype), grid, block, *arrays, *rows, eps, int(centred))
     return gx
 
@@ -164,62 +171,24 @@ def _row_weights(launch, xp, g, x, mean, var, layout, eps, centred):
     """The sums of g xhat and of g over everything that shares a weight."""
     (rows, n, inner, groups), name, wide = layout, name_of(x.dtype), wide_of(x.dtype)
     if inner == 1:
-        grid, block, chunk = over_columns(rows, n)
-        along, total = (xp.empty((grid[1], n), dtype=wide) for _ in range(2))
+        grid, block, strips = over_strips(rows // groups, groups * n, x.dtype.itemsize)
+        along, total = (xp.empty((grid[1], groups * n), dtype=wide) for _ in range(2))
         arrays = (g, x, mean, var, along, total)
-        launch("norm", "norm_weight_columns", name, grid, block, *arrays, rows, n, chunk, eps, int(centred))
+        launch("norm", "norm_weight_columns", name, grid, block, *arrays, *strips, n, eps, int(centred))
     else:
         stretches = rows * n // inner
         along, total = (xp.empty((rows // groups, groups * n // inner), dtype=wide) for _ in range(2))
         grid, block = over_rows(stretches, inner)
         arrays = (g, x, mean, var, along, total)
         launch("norm", "norm_weight_stretches", name, grid, block, *arrays, stretches, n, inner, eps)
-    return _sums(launch, xp, along), _sums(launch, xp, total)
-
-
-def _batch_gradient(launch, xp, g, x, weight, mean, var, shape, eps, needs_x):
-    (samples, channels, length), name, wide = shape, name_of(x.dtype), wide_of(x.dtype)
-    chunk, chunks = _chunks(*shape)
-    along, total = (xp.empty((chunks, channels), dtype=wide) for _ in range(2))
-    grid = (channels, chunks, 1)
-    arrays = (g, x, mean, var, along, total)
-    launch("batch_norm", "channel_sums", name, grid, (256, 1, 1), *arrays, *shape, chunk, eps)
-    along, total = _sums(launch, xp, along), _sums(launch, xp, total)
-    if not needs_x:
-        return None, along, total
-    gx = xp.empty_like(x)
-    grid, block = over_rows(samples * channels, length)
-    arrays = (g, x, weight, mean, var, along, total, gx)
-    launch("batch_norm", "channel_norm_gradient", name, grid, block, *arrays, *shape, eps)
-    return gx, along, total
-
-
-def _sums(launch, xp, x):
-    """The sums down the columns of a `wide` (rows, n)."""
-    while x.shape[0] > 1:
-        rows, n = x.shape
-        grid, block, chunk = over_columns(rows, n)
-        partial = xp.empty((grid[1], n), dtype=x.dtype)
-        launch("columns", "column_sums_wide", name_of(x.dtype), grid, block, x, partial, rows, n, chunk)
-        x = partial
-    return x.reshape(-1)
-
-
-@kernel("columns", lambda x: x.sum(axis=0))
-def column_sums(launch, xp, x):
-    """The sums down the columns of (rows, n), in the dtype that is computed in."""
-    rows, n = x.shape
-    grid, block, chunk = over_columns(rows, n)
-    partial = xp.empty((grid[1], n), dtype=wide_of(x.dtype))
-    launch("columns", "column_sums", name_of(x.dtype), grid, block, x, partial, rows, n, chunk)
-    return _sums(launch, xp, partial)
+    return sums(launch, xp, along), sums(launch, xp, total)
 
 
 # --- RMS norm ---
 
 
 def _rms_guard(x, weight, *, axes, eps):
-    return plain(x, weight) and _layer(x, axes, weight) is not None
+    return plain(x) and channels.weights_fit(x, weight) and _layer(x, axes, weight) is not None
 
 
 def _rms_reference(x, weight, axes, eps):
@@ -234,16 +203,17 @@ def rms_standardize(launch, xp, x, weight, *, axes, eps):
     y, square = xp.empty_like(x), xp.empty(_kept(x, axes), dtype=wide_of(x.dtype))
     rows = _layer(x, axes, weight)
     grid, block = over_rows(*rows[:2])
-    arrays = (x, weight, None, y, None, square)
+    arrays = (x, weight, None, channels.in_wide(weight), y, None, square)
     launch("norm", "norm_rows", name_of(x.dtype), grid, block, *arrays, *rows, float(eps), 0)
     return y, square
 
 
 def _rms_gradient_guard(g, x, weight, square, weight_shape, *, axes, eps):
     g, gsquare = g
-    if g is None or gsquare is not None:
+    if g is None or gsquare is not None or not _same(g, x):
         return False
-    return plain(x, g, weight) and _layer(x, axes, _Shape(weight_shape)) is not None
+    fits = plain(x) and channels.weights_fit(x, weight)
+    return fits and _layer(x, axes, _Shape(weight_shape)) is not None
 
 
 def _rms_gradient_reference(g, needs, x, weight, square, weight_shape, axes, eps):
@@ -257,7 +227,7 @@ def _rms_gradient_reference(g, needs, x, weight, square, weight_shape, axes, eps
 @kernel("norm", _rms_gradient_reference, replaces="rms_standardize.gradient", guard=_rms_gradient_guard)
 def rms_standardize_gradient(launch, xp, g, needs, x, weight, square, weight_shape, *, axes, eps):
     """The gradients of x and weight from that of y."""
-    g, eps, rows = g[0], float(eps), _layer(x, axes)
+    g, eps, rows = xp.ascontiguousarray(g[0]), float(eps), _layer(x, axes)
     gx = _row_gradient(launch, xp, g, x, weight, None, square, rows, eps, False) if needs[0] else None
     if not needs[1]:
         return gx, None

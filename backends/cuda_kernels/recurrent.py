@@ -155,6 +155,37 @@ def lstm_back(launch, xp, v_h, v_c, v_a, carry, tilt, w, *slopes, sizes):
     return u_h, u_c, u_a
 
 
+def _state_back_reference(v_h, v_a, carry, w, *slopes, sizes):
+    rows_all = len(slopes[0])
+    u_h = _filled(np, v_h, sizes[0] + rows_all, w)
+    u_a = np.zeros((rows_all, len(w))) if v_a is None else v_a.copy()
+    for rows, read, write in reversed(list(_steps(sizes))):
+        u_a[rows] += np.concatenate([s[rows] * u_h[write] for s in slopes], axis=1)
+        u_h[read] += u_a[rows] @ w + (0 if carry is None else carry[rows] * u_h[write])
+    return u_h, u_a
+
+
+def _state_back_guard(v_h, v_a, carry, w, *slopes, sizes):
+    return _guard(slopes[0], v_h, v_a, carry, w, *slopes) and len(slopes) <= 3
+
+
+@kernel("recurrent", _state_back_reference, replaces="state_recurrence_transpose", guard=_state_back_guard)
+def state_back(launch, xp, v_h, v_a, carry, w, *slopes, sizes):
+    """Backpropagation through time of a cell with one state: tanh, ReLU, gated recurrent units."""
+    rows_all, hidden = slopes[0].shape
+    u_h, u_a = _filled(xp, v_h, sizes[0] + rows_all, w), xp.empty((rows_all, w.shape[0]), dtype=w.dtype)
+    for rows, read, write in reversed(list(_steps(sizes))):
+        n = rows.stop - rows.start
+        grid, block = over_elements(n * hidden)
+        mine = [slope[rows] for slope in slopes] + [None] * (3 - len(slopes))
+        c, v = (None if one is None else one[rows] for one in (carry, v_a))
+        arrays = (c, *mine, u_h[write], v, u_h[read], u_a[rows])
+        launch("recurrent", "state_step_back", name_of(w.dtype), grid, block, *arrays, n, hidden, len(slopes))
+        before = u_h[read]
+        before += _product(xp, u_a[rows], w)
+    return u_h, u_a
+
+
 def _gru_reference(gx, w_hh, h0, b_hh, sizes):
     h, gates = _states(np, h0, len(gx)), np.empty((4, len(gx), h0.shape[1]))
     for rows, read, write in _steps(sizes):

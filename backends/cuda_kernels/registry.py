@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule.backends.capturing import at_once
+
 SOURCES = Path(__file__).parent / "source"
 
 # dtype -> the C++ types of what lies in memory and of what is computed in.
@@ -31,6 +33,7 @@ class Kernel:
     source: the file, without `.cu`. dtypes: what it takes. replaces: the operation whose forward it computes, or
     "<operation>.gradient", or None where callers ask for it by name. guard: as in `Backend.register_kernel`. reference: what
     it computes, as a NumPy function with the arguments of `function` (without launcher and namespace) and float64 arrays.
+    consumes: a gradient that is told, by `owned=`, whether what the operation saved is its own to write over and to return.
     """
 
     name: str
@@ -40,17 +43,18 @@ class Kernel:
     dtypes: tuple = FLOATS
     replaces: str | None = None
     guard: object = None
+    consumes: bool = False
 
 
 KERNELS: dict[str, Kernel] = {}
 
 
-def kernel(source, reference, replaces=None, guard=None, dtypes=FLOATS):
+def kernel(source, reference, replaces=None, guard=None, dtypes=FLOATS, consumes=False):
     """Decorator: enter `function(launch, xp, ...)` into the table under its own name."""
 
     def enter(function):
         name = function.__name__
-        KERNELS[name] = Kernel(name, source, function, reference, dtypes, replaces, guard)
+        KERNELS[name] = Kernel(name, source, function, reference, dtypes, replaces, guard, consumes)
         return function
 
     return enter
@@ -115,7 +119,7 @@ class CupyLauncher:
 
     def constants(self, values, dtype="int64"):
         """A device array of a tuple of numbers, copied there once. It is not to be written."""
-        return self._constants(values, dtype, self.cupy.cuda.runtime.getDevice())
+        return at_once(lambda: self._constants(values, dtype, self.cupy.cuda.runtime.getDevice()))
 
     def _constant(self, values, dtype, device):
         return self.cupy.asarray(np.array(values, dtype=dtype))
@@ -172,7 +176,17 @@ def over_rows(rows, n):
     return (rows, 1, 1), (256 if n <= 1 << 14 else 1024, 1, 1)
 
 
+def over_strips(rows, columns, itemsize, blocks=1024):
+    """Grid and block for strips of (rows, columns), and (rows, columns, rows of a block, whether a thread takes a pack of columns)."""
+    packed = columns % (16 // itemsize) == 0
+    threads = columns // (16 // itemsize) if packed else columns
+    across = min(32, 1 << (threads - 1).bit_length())
+    down, wide_blocks = 256 // across, -(-threads // across)
+    chunk = max(-(-rows // max(1, blocks // wide_blocks)), min(rows, 4 * down))
+    return (wide_blocks, -(-rows // chunk), 1), (across, down, 1), (rows, columns, chunk, int(packed))
+
+
 def over_columns(rows, n, chunks=64):
-    """Grid and block for sums down n columns, and how many rows a block takes."""
+    """Grid and block for sums down n columns of few rows, and how many rows a block takes."""
     chunk = max(64, -(-rows // chunks))
     return (-(-n // 32), -(-rows // chunk), 1), (32, 8, 1), chunk

@@ -1,6 +1,7 @@
 """Dropout: elements or whole channels set to 0 at random while training, the rest scaled to keep the expectation.
 
-Masks come from chainrule's own generator (`chainrule.manual_seed`), the same numbers on every device.
+Masks come from chainrule's own generator (`chainrule.manual_seed`), the same numbers on every device; how they are kept or computed anew
+for the gradient is said in `autograd/ops/dropout.py`.
 Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
 """
 
@@ -9,6 +10,8 @@ import math
 from chainrule.autograd import inplace as _inplace
 from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.ops.dropout import dropout as _dropout
+from chainrule.autograd.ops.dropout import place_for
 from chainrule.autograd.ops.selection import masked
 from chainrule.backends import dtypes
 
@@ -31,11 +34,13 @@ def _check(input, p, name, training):
 
 
 def _drop(x, p, shape, inplace, name):
-    scale = 1 / (1 - p) if p < 1 else 1
-    mask = _kept(x, p, shape)
+    shape = tuple(shape)
+    place = place_for(x._array, shape, p)
+    static = {"place": place, "shape": shape, "p": p}
+    mask = _kept(x, p, shape) if place is None else None
     if inplace:
-        return _inplace.apply(masked, x, mask, name=name, scale=scale)
-    return masked(x, mask, scale=scale)
+        return _inplace.apply(_dropout, x, mask, name=name, **static)
+    return _dropout(x, mask, **static)
 
 
 def _channels(x, batched_ndim):
@@ -79,8 +84,7 @@ def _alpha(x, p, shape, inplace, name):
     mask = _kept(x, p, shape)
     a = 1 / math.sqrt((1 - p) * (1 + p * _SELU_FLOOR**2)) if p < 1 else 0.0
     b = -a * _SELU_FLOOR * p
-    offset = x.new_zeros(shape) + b
-    offset._array[~mask] += a * _SELU_FLOOR
+    offset = masked(x.new_full(shape, a * _SELU_FLOOR), ~mask) + b
     if not inplace:
         return masked(x, mask, scale=a) + offset
     return _inplace.apply(masked, x, mask, name=name, scale=a).add_(offset)

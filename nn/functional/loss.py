@@ -14,8 +14,8 @@ from chainrule.autograd.ops import loss as _loss
 from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.ops.blocks import wide
 from chainrule.autograd.ops.entropy import xlogy
-from chainrule.autograd.precision import precision
-from chainrule.backends import namespaces
+from chainrule.autograd.precision import active, precision
+from chainrule.backends import backend_of, dtypes, kernels, namespaces
 
 from .common import on_host, reduced, reduction_of, weighted
 
@@ -226,6 +226,13 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
         and (not index.size or 0 <= index.min() <= index.max() < classes)
     ):
         return index, None if weight is None else xp.take(wide(weight._array), index, axis=0), None
+    dtype = wide(x._array[:0]).dtype
+    if "class_numbers" in kernels:
+        static = {"classes": classes, "ignore_index": ignore_index, "dtype": dtype}
+        raw = None if weight is None else weight._array
+        found = backend_of(index).kernel("class_numbers", index, raw, **static)
+        if found is not None:
+            return found(xp, index, raw, **static)
     inside = xp.logical_and(index >= 0, index < classes)
     kept = index != ignore_index
     if host and not bool((inside | ~kept).all()):
@@ -235,7 +242,6 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
             f"ignore_index={ignore_index}"
         )
     index = xp.where(xp.logical_and(inside, kept), index, 0)
-    dtype = wide(x._array[:0]).dtype
     factor = (
         xp.ones(index.shape, dtype=dtype)
         if weight is None
@@ -283,7 +289,6 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     return _over_samples(loss, factor, reduction, alone)
 
 
-@precision("float32")
 def cross_entropy(
     input,
     target,
@@ -301,8 +306,35 @@ def cross_entropy(
     the sum of the weights of their classes. Samples with class number `ignore_index` do not count.
     -> () or, unreduced, (N), () or (N, *).
     """
+    reduction = reduction_of(size_average, reduce, reduction, "cross_entropy")
+    # Inside an autocast block the loss is float32, but no copy of the logits in float32 is made for class numbers.
+    compute = _from_16_bits if _autocast_16_bits(input, target) else _in_float32
+    return compute(input, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _autocast_16_bits(input, target):
+    """Whether 16-bit logits meet class numbers inside an autocast block."""
+    block = active()
+    return (
+        block is not None
+        and tensor_of(input, "cross_entropy").dtype in (dtypes.float16, dtypes.bfloat16)
+        and not tensor_of(target, "cross_entropy").is_floating_point()
+        and block.dtypes.get(input.device.type) is not None
+    )
+
+
+@precision("float32")
+def _in_float32(*arguments):
+    return _cross_entropy(*arguments)
+
+
+@precision("unchanged")
+def _from_16_bits(*arguments):
+    return _cross_entropy(*arguments, dtype="float32")
+
+
+def _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing, dtype=None):
     name = "cross_entropy"
-    reduction = reduction_of(size_average, reduce, reduction, name)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
     x, y, alone = _class_arguments(input, target, weight, name)
@@ -320,10 +352,13 @@ def cross_entropy(
             if factor is None
             else factor * (1 - label_smoothing)
         )
-    loss = _softmax.cross_entropy(x, q=_softmax.Targets(_at_class(index), hit, share, kept))[0]
-    if kept is not None:
-        loss = ops.where(kept, loss, 0.0)
-    return _over_samples(loss, factor, reduction, alone)
+    q = _softmax.Targets(_at_class(index), hit, share, kept)
+    if (
+        reduction == "none" or x.dtype is dtypes.float16
+    ):  # a gradient kept in float16 must not be divided by many samples
+        return _over_samples(_softmax.cross_entropy(x, q=q, dtype=dtype)[0], factor, reduction, alone)
+    over = 1 if reduction == "sum" else index.size if factor is None else factor.sum()
+    return _softmax.cross_entropy(x, q=q, over=over, dtype=dtype)[0]
 
 
 def _probabilities(x, q, alone, weight, ignore_index, reduction, smoothing):

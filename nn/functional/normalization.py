@@ -13,7 +13,7 @@ from chainrule.autograd.ops import normalization as _norm
 from chainrule.autograd.ops.shape import pad as _pad
 from chainrule.autograd.precision import precision
 from chainrule.autograd.writes import log
-from chainrule.backends import dtypes
+from chainrule.backends import backend_of, dtypes, kernels, namespaces, placement
 
 
 def _per_channel(name, x, **parameters):
@@ -30,13 +30,23 @@ def _per_channel(name, x, **parameters):
     return shaped
 
 
-def _update(running, batch, momentum):
-    """running <- (1 - momentum) running + momentum batch, in its own memory."""
-    log.wrote(running._array)
+def _update(running, batch, momentum, factor=1.0):
+    """running <- (1 - momentum) running + momentum factor batch, in its own memory."""
     array = running._array
-    array[...] = (
-        array * (1 - momentum) + batch.reshape(array.shape).astype(array.dtype, copy=False) * momentum
-    )
+    log.wrote(array)
+    with placement.around("batch_norm", (array,)):
+        _follow(array, batch, momentum, factor)
+
+
+def _follow(array, batch, momentum, factor):
+    """`_update` on raw arrays, on their card."""
+    if "follow_average" in kernels:
+        found = backend_of(array).kernel("follow_average", array, batch, momentum=momentum, factor=factor)
+        if found is not None:
+            found(namespaces[array.__class__], array, batch, momentum=momentum, factor=factor)
+            return
+    batch = batch.reshape(array.shape).astype(array.dtype, copy=False)
+    array[...] = array * (1 - momentum) + batch * (factor * momentum)
 
 
 def _with_given(x, mean, var, weight, bias, eps):
@@ -82,7 +92,7 @@ def batch_norm(
     if count and running_mean is not None:
         _update(running_mean, batch_mean._array, momentum)
     if count and running_var is not None:
-        _update(running_var, batch_var._array * (count / (count - 1)), momentum)
+        _update(running_var, batch_var._array, momentum, count / (count - 1))
     return y
 
 
@@ -123,7 +133,7 @@ def instance_norm(
     if x.numel() and running_mean is not None:
         _update(running_mean, batch_mean._array.mean(axis=0), momentum)
     if x.numel() and running_var is not None:
-        _update(running_var, batch_var._array.mean(axis=0) * (count / (count - 1)), momentum)
+        _update(running_var, batch_var._array.mean(axis=0), momentum, count / (count - 1))
     return y
 
 

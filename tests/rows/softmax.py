@@ -5,7 +5,7 @@ import numpy as np
 import chainrule as cr
 import chainrule.nn.functional as F
 from chainrule.autograd.ops import softmax as ops
-from tests.table import Row, ints, positive, within
+from tests.table import Row, ints, within
 
 
 def softmax(x, axis):
@@ -36,19 +36,20 @@ def classes(shape, target, tag, **kwargs):
 INDEX = (np.arange(3), np.array([1, 0, 3]))
 
 
-def input_gradient(p, incoming):
-    """The backward of cross-entropy, with every part of a target distribution."""
-    raw = p._array
-    place = type(raw).__name__ == "FakeArray"
-    move = (lambda a: cr.tensor(a).to(p.device)._array) if place else (lambda a: a)
-    dtype = raw.dtype
+def every_part(x, over=None):
+    """The operation with every part of a target distribution: the losses, and their derivative by the logits."""
+    raw = x._array
+    place = not isinstance(raw, np.ndarray)
+    move = (lambda a: cr.tensor(a).to(x.device)._array) if place else (lambda a: a)
+    dtype = "float32" if raw.dtype.itemsize == 2 else raw.dtype
     q = ops.Targets(
         tuple(move(one) for one in INDEX),
         move(np.array([0.9, 0.0, 1.8], dtype)),
         move(np.array([[0.1, 0.2, 0.3, 0.4]], dtype)),
         move(np.array([True, False, True])),
     )
-    return ops.cross_entropy_input(p, incoming, q=q)
+    y, slope = ops.cross_entropy(x, q=q, over=over)
+    return cr.cat([y.reshape(-1), slope.to(y.dtype).reshape(-1)])
 
 
 WEIGHT = cr.tensor([0.5, 2.0, 1.0, 0.7], dtype=cr.float64)
@@ -92,10 +93,12 @@ ROWS = [
         tag="weight and ignore",
     ),
     Row(
-        "cross_entropy_input",
-        input_gradient,
-        [positive((3, 4)), (3,)],
+        "cross_entropy",
+        every_part,
+        [(3, 4)],
         torch=False,
-        covers=("cross_entropy_input", "expected_loss"),
+        tag="and its slope",
+        covers=("expected_loss", "with_targets"),
     ),
+    Row("cross_entropy", every_part, [(3, 4)], {"over": 2.5}, torch=False, tag="mean and its slope"),
 ]

@@ -61,6 +61,34 @@ __device__ __forceinline__ bool packable(long long n, const void* a, const void*
     return n % PACK == 0 && (((address)a | (address)b | (address)c | (address)d) & 15) == 0;
 }
 
+// A row of n elements as packs, with what is before the first and behind the last whole one element by element: rows of odd length
+// begin anywhere. All arrays must be as far from a multiple of 16 bytes, else there are no packs. visit(elements<N>(), i) is called for
+// this thread's share, of N elements from i on.
+template <int N> struct elements {
+    static constexpr int count = N;
+};
+
+template <class F> __device__ __forceinline__ void each_of_row(long long n, F visit, const void* a, const void* b = nullptr, const void* c = nullptr) {
+    address off = (address)a & 15, last = n, first = n;
+    bool alike = (!b || ((address)b & 15) == off) && (!c || ((address)c & 15) == off);
+    if (alike && off % sizeof(scalar) == 0) {
+        first = (16 - off) % 16 / sizeof(scalar);
+        if ((long long)first > n) first = n;
+        last = first + (n - first) / PACK * PACK;
+    }
+    for (long long i = threadIdx.x; i < (long long)first; i += blockDim.x) visit(elements<1>(), i);
+    for (long long i = first + (long long)threadIdx.x * PACK; i < (long long)last; i += (long long)blockDim.x * PACK) visit(elements<PACK>(), i);
+    for (long long i = last + threadIdx.x; i < n; i += blockDim.x) visit(elements<1>(), i);
+}
+
+// Weights that are `scalar`, or `wide` where activations are of 16 bits and parameters are not.
+struct weights {
+    const void* at;
+    bool in_wide;
+    __device__ __forceinline__ explicit operator bool() const { return at != nullptr; }
+    __device__ __forceinline__ wide operator[](long long i) const { return in_wide ? ((const wide*)at)[i] : wide(((const scalar*)at)[i]); }
+};
+
 __device__ __forceinline__ wide infinity() { return wide(__int_as_float(0x7f800000)); }
 
 // --- reductions ---
@@ -109,26 +137,95 @@ struct add_pairs {
 
 __device__ __forceinline__ pair sum(wide a, wide b) { return reduce(pair{a, b}, pair{0, 0}, add_pairs()); }
 
-// Sums over the rows first <= r < last of this thread's column, for a block of (32, 8) threads that shares 32 columns; in the
-// threads with threadIdx.y = 0. `value(r)` gives two numbers to add up.
-template <class F> __device__ __forceinline__ pair column_sum(long long first, long long last, bool inside, F value) {
-    __shared__ pair partial[8][32];
-    pair p = {0, 0};
-    if (inside)
-        for (long long r = first + threadIdx.y; r < last; r += 8) p = add_pairs()(p, value(r));
-    partial[threadIdx.y][threadIdx.x] = p;
+// --- strips of (rows, columns) ---
+//
+// A thread takes N neighbouring columns, PACK of them if the columns are a multiple of that (`packed`), and of the block's `chunk` rows
+// every blockDim.y-th. A block is 256 threads.
+
+struct strip {
+    long long c, first, last;
+    bool inside, aligned;
+    __device__ __forceinline__ strip(int n, long long rows, long long columns, long long chunk, const void* a, const void* b = nullptr, const void* d = nullptr) {
+        c = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * n, first = blockIdx.y * chunk + threadIdx.y;
+        last = (blockIdx.y + 1) * chunk < rows ? (blockIdx.y + 1) * chunk : rows, inside = c < columns, aligned = packable(PACK, a, b, d);
+    }
+    template <int N> __device__ __forceinline__ void read(const scalar* from, wide* to) const {
+        if (aligned) return load<N>(from, to);
+        for (int k = 0; k < N; k++) to[k] = wide(from[k]);
+    }
+    template <int N> __device__ __forceinline__ void write(const wide* from, scalar* to) const {
+        if (aligned) return store<N>(from, to);
+        for (int k = 0; k < N; k++) to[k] = scalar(from[k]);
+    }
+};
+
+// The threads of one column put together, in those with threadIdx.y = 0.
+template <class T, class F> __device__ __forceinline__ T reduce_strip(T p, F combine) {
+    __shared__ T partial[256];
+    T* mine = partial + threadIdx.y * blockDim.x + threadIdx.x;
+    *mine = p;
     __syncthreads();
-    for (int half = 4; half > 0; half >>= 1) {
-        if (int(threadIdx.y) < half) {
-            p = add_pairs()(p, partial[threadIdx.y + half][threadIdx.x]);
-            partial[threadIdx.y][threadIdx.x] = p;
-        }
+    for (int half = blockDim.y / 2; half > 0; half >>= 1) {
+        if (int(threadIdx.y) < half) *mine = combine(*mine, mine[half * blockDim.x]);
         __syncthreads();
     }
+    p = *mine;
+    __syncthreads();
     return p;
+}
+
+// The sums down this thread's columns, of the block's rows: to[k] and, if there is one, also[k]. value(r, a, b) gives N numbers of each.
+template <int N, class F> __device__ __forceinline__ void sum_strip(const strip& s, wide* to, wide* also, F value) {
+    pair p[N];
+    for (int k = 0; k < N; k++) p[k] = {0, 0};
+    if (s.inside)
+        for (long long r = s.first; r < s.last; r += blockDim.y) {
+            wide a[N], b[N];
+            value(r, a, b);
+            for (int k = 0; k < N; k++) p[k].a += a[k], p[k].b += b[k];
+        }
+    for (int k = 0; k < N; k++) {
+        pair all = reduce_strip(p[k], add_pairs());
+        if (threadIdx.y || !s.inside) continue;
+        to[k] = all.a;
+        if (also) also[k] = all.b;
+    }
 }
 
 // This thread's row, and the first flat element of a grid-stride loop.
 __device__ __forceinline__ long long my_row() { return (long long)blockIdx.x * blockDim.y + threadIdx.y; }
 __device__ __forceinline__ long long my_index() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ long long all_threads() { return (long long)gridDim.x * blockDim.x; }
+
+// --- random numbers ---
+//
+// The stream is that of `backends/random.py`: Philox4x32-10 (Salmon et al. 2011), block c the scramble of the counter c under
+// the key `seed`, four words a block. A place in it is a seed and a block, and in a captured graph `base` is where the device
+// keeps the two numbers to be added to them; else it is null.
+
+struct words {
+    unsigned at[4];
+};
+
+struct place {
+    unsigned long long seed, first;
+    __device__ __forceinline__ place(long long seed_, long long first_, const unsigned long long* base) : seed(seed_), first(first_) {
+        if (base) seed += base[0], first += base[1];
+    }
+    __device__ __forceinline__ words block(unsigned long long number) const {
+        unsigned long long counter = first + number;
+        unsigned x0 = (unsigned)counter, x1 = (unsigned)(counter >> 32), x2 = 0, x3 = 0;
+        unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+#pragma unroll
+        for (int round = 0; round < 10; round++) {
+            unsigned high0 = __umulhi(x0, 0xD2511F53u), low0 = x0 * 0xD2511F53u;
+            unsigned high1 = __umulhi(x2, 0xCD9E8D57u), low1 = x2 * 0xCD9E8D57u;
+            x0 = high1 ^ x1 ^ k0, x1 = low1, x2 = high0 ^ x3 ^ k1, x3 = low0;
+            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+        }
+        return {{x0, x1, x2, x3}};
+    }
+};
+
+// The float32 number on [0, 1) that a word is: 24 bits.
+__device__ __forceinline__ float uniform(unsigned word) { return float(word >> 8) * 5.9604644775390625e-8f; }

@@ -44,6 +44,20 @@ extern "C" __global__ void lstm_step_back(const scalar* tilt, const scalar* carr
     }
 }
 
+// One step back of a cell with one state and `gates` (at most 3) slopes: u_a = v_a + slope u_h for each gate; u_h_before += carry u_h.
+// v_a and carry may be null.
+extern "C" __global__ void state_step_back(const scalar* carry, const scalar* slope_0, const scalar* slope_1, const scalar* slope_2, const scalar* u_h, const scalar* v_a, scalar* u_h_before, scalar* u_a, long long n, long long hidden, long long gates) {
+    const scalar* slopes[3] = {slope_0, slope_1, slope_2};
+    for (long long j = my_index(); j < n * hidden; j += all_threads()) {
+        long long at = j / hidden * gates * hidden + j % hidden;
+        wide h = u_h[j];
+#pragma unroll
+        for (int k = 0; k < 3; k++)
+            if (k < gates) u_a[at + k * hidden] = scalar(wide(slopes[k][j]) * h + (v_a ? wide(v_a[at + k * hidden]) : wide(0)));
+        if (carry) u_h_before[j] = scalar(wide(u_h_before[j]) + wide(carry[j]) * h);
+    }
+}
+
 // n = tanh(gx_n + r q), q = a_n + b_n, h' = (1 - z) n + z h; the gates r, z, n, q are kept at gates + k * stride. bias or null.
 extern "C" __global__ void gru_step(const scalar* a, const scalar* gx, const scalar* bias, const scalar* h, scalar* gates, scalar* h_new, long long n, long long hidden, long long stride) {
     for (long long j = my_index(); j < n * hidden; j += all_threads()) {
