@@ -34,6 +34,17 @@ class WriteLog:
             entry[0] = self.epoch
             entry[1] += 1
 
+    def written_since(self, epoch):
+        """What owns memory that was written after `epoch`, to be told to `wrote_again`."""
+        with self._lock:
+            found = [entry[2]() for entry in self._entries.values() if entry[0] > epoch]
+        return [root for root in found if root is not None]
+
+    def wrote_again(self, roots):
+        """As `wrote` for many arrays, each of which owns its memory."""
+        for root in roots:
+            self.wrote(root)
+
     def last(self, array):
         """The epoch of the last write to `array`'s memory; 0 if there was none."""
         entry = self._entries.get(id(backend_of(array).root(array)))

@@ -6,6 +6,7 @@ cross it. Modules without hooks pay for none of this: `_hooks` is None, for one 
 registered, for all.
 """
 
+import contextlib
 import warnings
 from collections import OrderedDict
 
@@ -34,6 +35,18 @@ def _add(registry, kind, entry, prepend=False):
 def _register_everywhere(kind, hook, *options):
     Hooked._hooks = {}  # no longer None: every call looks for hooks from now on
     return _add(_everywhere.setdefault(kind, OrderedDict()), kind, (hook, *options))
+
+
+@contextlib.contextmanager
+def seen(function):
+    """Inside, `function(module)` is called before the forward of any module, in whatever thread."""
+    handle = _register_everywhere("forward_pre", lambda module, args: function(module), False)
+    try:
+        yield
+    finally:
+        handle.remove()
+        if not any(_everywhere.values()):
+            Hooked._hooks = None  # calls need not look for hooks any more
 
 
 def registered(module, kind):

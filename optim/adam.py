@@ -86,7 +86,12 @@ class Adam(Optimizer):
         work *= lr * root / (1 - beta1**t)
         param -= work
 
-    def update_together(self, kernel, params, grads, states, first, group):
+    def numbers(self, group):
+        names = ("lr", "eps", "weight_decay", "decoupled_weight_decay", "maximize", "amsgrad")
+        lr, *others = (group[name] for name in names)
+        return lr, *group["betas"], *others
+
+    def update_together(self, kernel, params, grads, states, steps, group, **given):
         m, v, largest = ([state[name]._array for state in states if name in state] for name in self.arrays)
         kernel(
             namespaces[params[0].__class__],
@@ -94,7 +99,7 @@ class Adam(Optimizer):
             grads,
             m,
             v,
-            [self.advance(state) for state in states],
+            steps,
             largest if group["amsgrad"] else None,
             lr=group["lr"],
             betas=group["betas"],
@@ -102,6 +107,7 @@ class Adam(Optimizer):
             weight_decay=group["weight_decay"],
             decoupled=group["decoupled_weight_decay"],
             maximize=group["maximize"],
+            **given,
         )
 
 

@@ -16,8 +16,10 @@ from chainrule.autograd.modes import enable_grad
 from chainrule.autograd.node import RemovableHandle
 from chainrule.autograd.tensor import Tensor
 from chainrule.autograd.writes import log
-from chainrule.backends import backend_of, kernels, namespaces
+from chainrule.backends import backend_of, kernels, namespaces, placement
+from chainrule.backends.capturing import local as capturing
 
+from . import captured, together
 from .loading import as_number, host_number, loaded_groups, loaded_state
 from .pieces import Plan, Scratch, computing_dtype
 
@@ -39,6 +41,9 @@ def _hooked(step):
     def step_with_hooks(self, *args, **kwargs):
         if self._stepping:
             return step(self, *args, **kwargs)
+        capture = capturing.capture
+        if capture is not None and not captured.accepts(self, capture):
+            return None  # where findings are collected
         self._stepping = True
         try:
             for hook in tuple(self._pre_hooks.values()):
@@ -49,9 +54,12 @@ def _hooked(step):
                             f"{type(self).__name__}.step: a pre-hook must return None or the pair (args, kwargs), got {changed!r}"
                         )
                     args, kwargs = changed
-            result = step(self, *args, **kwargs)
+            with placement.around_tensors(self.param_groups[0]["params"]):
+                result = step(self, *args, **kwargs)
             for hook in tuple(self._post_hooks.values()):
                 hook(self, args, kwargs)
+        except MemoryError as error:
+            raise backend_of(self.param_groups[0]["params"][0]._array).out_of_memory(error) from error
         finally:
             self._stepping = False
         self._opt_called = True  # schedulers look at it: they are to step after their optimizer
@@ -68,8 +76,8 @@ class Optimizer:
     defaults: the options of groups that do not give them.
     `state[param]` is a dict of what is remembered about a parameter: Tensors shaped like it, and numbers of the step.
 
-    PyTorch's switches between implementations (`foreach`, `fused`, `capturable`) are accepted and change nothing: there
-    is one. ValueError for options out of range, no parameters, or a parameter in two groups; TypeError for non-Tensors.
+    PyTorch's switches between implementations (`foreach`, `fused`) are accepted and change nothing: there is one; `capturable`
+    counts the steps on the device, where it has a kernel for the step, and is not needed for captured graphs. ValueError for options out of range, no parameters, or a parameter in two groups; TypeError for non-Tensors.
     """
 
     # Names in the state: of what is one number a parameter, kept in host memory; and of arrays that some options ask for.
@@ -81,6 +89,8 @@ class Optimizer:
     together = None
 
     _stepping = False
+    _captured = False  # whether graphs rely on the state
+    _skip = None  # an int32 on the device that says, if not 0, that a captured step is to do nothing
     _opt_called = False
 
     def __init__(self, params, defaults):
@@ -116,12 +126,17 @@ class Optimizer:
             f"{type(self).__name__} must define update(param, grad, state, group) or step(closure)"
         )
 
-    def update_together(self, kernel, params, grads, states, first, group):
+    def update_together(self, kernel, params, grads, states, steps, group, **given):
         """Hand lists of raw arrays to a backend's kernel for `together`, which does to each what `update` does.
 
-        states: the dicts of `self.state`; first: for each, whether this is its first step.
+        states: the dicts of `self.state`; steps: for each the number of this step (1 or more than 1, where the state has none), or
+        the array on the device that holds it; given: further arguments of the kernel.
         """
         raise NotImplementedError(f"{type(self).__name__} names a kernel and must define update_together")
+
+    def numbers(self, group):
+        """The options of a group as the kernel for `together` reads them from the device."""
+        raise NotImplementedError(f"{type(self).__name__} names a kernel and must define numbers")
 
     def check(self, group):
         """ValueError unless the options in `group` are in range."""
@@ -192,41 +207,21 @@ class Optimizer:
                 )
             with enable_grad():
                 loss = closure()
-        with numpy.errstate(all="ignore"):  # infinities travel as silently as in the engine
+        capture = capturing.capture
+        # Infinities travel as silently as in the engine.
+        with numpy.errstate(all="ignore"), placement.kept():
             for group in self.param_groups:
-                options = {
-                    key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()
-                }
+                options = captured.options_of(group, capture)
                 params = [param for param in group["params"] if param._grad is not None]
                 if self.together in kernels:
-                    params = self._update_together(params, options)
+                    params = together.update(self, params, group, options)
+                if params and capture is not None:
+                    captured.refuse(self, params[0], capture)
+                    continue
                 for param in params:
+                    placement.follow(param._array)
                     self._update(param, options)
         return loss
-
-    def _update_together(self, params, group):
-        """Do the step of all parameters for which their backend has a kernel; returns the others."""
-        if len({id(param) for param in params}) < len(params):
-            return params  # one is to be updated twice, one time after the other
-        others, found = [], {}
-        for param in params:
-            array, grad, state = param._array, param._grad._array, self.state.get(param) or {}
-            backend = backend_of(array)
-            arrays = [one._array for name, one in state.items() if name not in self.scalars]
-            kernel = backend.kernel(self.together, array, grad, *arrays)
-            if kernel is None:
-                others.append(param)
-            else:
-                place = kernel, array.dtype, backend.device_of(array)
-                found.setdefault(place, []).append((param, array, grad))
-        for (kernel, *_), members in found.items():
-            params, arrays, grads = (list(column) for column in zip(*members, strict=True))
-            first = [not self.state.get(param) for param in params]
-            states = [self.state.get(param) or self._start(param, group) for param in params]
-            self.update_together(kernel, arrays, grads, states, first, group)
-            for array in arrays:
-                log.wrote(array)
-        return others
 
     def advance(self, state):
         """Count a step in `state`, and return its number."""
@@ -267,7 +262,8 @@ class Optimizer:
 
     def _start(self, param, group):
         """Make the state of a parameter; empty if nothing is to be remembered."""
-        state = self.init_state(param._array, group)
+        with placement.around_tensors(param):
+            state = self.init_state(param._array, group)
         if state:
             for name, value in state.items():
                 state[name] = host_number(name, value) if name in self.scalars else Tensor._wrap(value)
@@ -288,6 +284,7 @@ class Optimizer:
     def _forget_arrays(self):
         """Hold no array but the state's: plans and scratch memory are made again when next needed."""
         self._plans, self._scratches, self._scratch = {}, {}, None
+        self._counts = {}  # parameter -> the 0-d array on the device that counts its steps, where its state does not
 
     def zero_grad(self, set_to_none=True):
         """Take the gradients away; with `set_to_none=False` write zeros into them."""
@@ -369,8 +366,10 @@ class Optimizer:
         for group, new in zip(self.param_groups, groups, strict=True):
             group.clear()
             group.update(new)
-        self.state = state
-        self._forget_arrays()
+        if not (self._captured and captured.loaded_in_place(self, state)):
+            self.state = state
+            self._captured = False
+            self._forget_arrays()
 
     def __getstate__(self):
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}

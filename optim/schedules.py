@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 
 from chainrule.autograd.tensor import Tensor
+from chainrule.backends.capturing import refuse
 
 from .optimizer import Optimizer
 
@@ -125,6 +126,11 @@ def check_positive(scheduler, **lengths):
 
 def set_lr(group, rate):
     """Set the rate of a group; one kept in a Tensor stays there."""
+    refuse(
+        "counts in Python",
+        "a learning rate is scheduled in the step",
+        "call scheduler.step() after the graphed step",
+    )
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)
     else:

@@ -4,6 +4,8 @@ from chainrule.backends import namespaces
 
 from .optimizer import Optimizer
 
+_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")  # as the kernel reads them
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum in Polyak's or Nesterov's form.
@@ -86,15 +88,16 @@ class SGD(Optimizer):
         xp.multiply(d, self.number(group["lr"], "lr"), work)
         xp.subtract(param, work, param)
 
-    def update_together(self, kernel, params, grads, states, first, group):
+    def numbers(self, group):
+        return tuple(group[name] for name in _OPTIONS)
+
+    def update_together(self, kernel, params, grads, states, steps, group, **given):
         kernel(
             namespaces[params[0].__class__],
             params,
             grads,
             [state["momentum_buffer"]._array for state in states if group["momentum"]],
-            [1 if new else 2 for new in first],
-            **{
-                name: group[name]
-                for name in ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-            },
+            steps,
+            **{name: group[name] for name in _OPTIONS},
+            **given,
         )

@@ -99,13 +99,19 @@ class AveragedModel(Module):
         self.module = copy.deepcopy(model)
         if device is not None:
             self.module = self.module.to(device)
-        self.register_buffer("n_averaged", tensor(0, device=device))
+        self.register_buffer("n_averaged", tensor(0, device="cpu"))
         self.avg_fn = avg_fn
         self.multi_avg_fn = multi_avg_fn
         self.use_buffers = use_buffers
 
     def forward(self, *args, **kwargs):
         return self.module(*args, **kwargs)
+
+    def _apply(self, convert, *args, **kwargs):
+        """As for any module, but the count stays on the host, which would have to wait for a device that holds it."""
+        super()._apply(convert, *args, **kwargs)
+        self.n_averaged.data = self.n_averaged.data.cpu()
+        return self
 
     @no_grad()
     def update_parameters(self, model):
@@ -118,7 +124,9 @@ class AveragedModel(Module):
                 mean.copy_(new)
         elif self.avg_fn is not None:
             for mean, new in zip(averaged, current, strict=True):
-                mean.copy_(self.avg_fn(mean.detach(), new, self.n_averaged.to(mean.device)))
+                mean.copy_(
+                    self.avg_fn(mean.detach(), new, mean.new_full((), count, dtype=self.n_averaged.dtype))
+                )
         elif averaged:
             together = self.multi_avg_fn or get_swa_multi_avg_fn()
             # One call for each kind of number, as functions may look at the first of a list only.

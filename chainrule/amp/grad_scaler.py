@@ -13,6 +13,8 @@ from chainrule.autograd.functions.creation import tensor
 from chainrule.autograd.modes import no_grad
 from chainrule.backends import dtypes, get
 
+from . import captured_scale
+
 
 class GradScaler:
     """Scales losses and unscales gradients for training in float16.
@@ -23,7 +25,8 @@ class GradScaler:
         scaler.update()
 
     device: where the gradients live. init_scale: the first scale. growth_interval: after so many steps without overflow it is
-    multiplied by `growth_factor`; after a step with one, by `backoff_factor`. enabled: False makes `scale` the identity and `step`
+    multiplied by `growth_factor`; after a step with one, by `backoff_factor`. In a captured step (`cr.cuda.make_graphed_step`) all of
+    this is done on the device. enabled: False makes `scale` the identity and `step`
     the optimizer's own. Parameters stay float32 (the master weights): gradients that are float16 themselves are refused.
     """
 
@@ -39,12 +42,48 @@ class GradScaler:
             raise ValueError(f"GradScaler: growth_factor must be greater than 1, got {growth_factor}")
         if not backoff_factor < 1:
             raise ValueError(f"GradScaler: backoff_factor must be less than 1, got {backoff_factor}")
-        self._scale = _rounded(init_scale)
+        self._captured = None  # the scale on the device, once a step was captured
+        self._host_tracker = 0
+        self._host_scale = _rounded(init_scale)
         self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
-        self._growth_interval, self._growth_tracker = growth_interval, 0
+        self._growth_interval = growth_interval
         self._used = False
         self._unscaled = {}  # id of an optimizer -> for each device whether one of its gradients is not finite
         self._stepped = set()  # ids of the optimizers that have made their step
+
+    @property
+    def _scale(self):
+        self._fetch()
+        return self._host_scale
+
+    @_scale.setter
+    def _scale(self, value):
+        self._fetch()
+        self._host_scale = value
+        self._set()
+
+    @property
+    def _growth_tracker(self):
+        self._fetch()
+        return self._host_tracker
+
+    @_growth_tracker.setter
+    def _growth_tracker(self, value):
+        self._fetch()
+        self._host_tracker = value
+        self._set()
+
+    def _fetch(self):
+        if self._captured is not None:
+            self._captured.fetch()
+
+    def _set(self):
+        if self._captured is not None:
+            self._captured.stale = True
+
+    def __getstate__(self):
+        self._fetch()
+        return self.__dict__ | {"_captured": None, "_unscaled": {}, "_stepped": set()}
 
     def is_enabled(self):
         """Whether this does anything."""
@@ -56,7 +95,10 @@ class GradScaler:
             return outputs
         self._used = True
         if isinstance(outputs, Tensor):
-            return outputs * tensor(self._scale, dtype=dtypes.float32, device=outputs.device)
+            captured = captured_scale.current(self)
+            if captured is not None:
+                return outputs * Tensor._wrap(captured.scale)
+            return outputs * outputs.new_full((), self._scale, dtype=dtypes.float32)
         if not hasattr(outputs, "__iter__"):
             raise ValueError(f"GradScaler.scale: expected a Tensor or several, got {type(outputs).__name__}")
         scaled = map(self.scale, outputs)
@@ -77,18 +119,17 @@ class GradScaler:
 
     @no_grad()
     def _unscale(self, optimizer):
-        inverse = _rounded(1 / self._scale)
-        overflow = {}
+        captured = captured_scale.current(self)
+        by_device = {}
         for group in optimizer.param_groups:
             for grad in (param.grad for param in group["params"] if param.grad is not None):
                 if grad.dtype is dtypes.float16:
                     raise ValueError(
                         "GradScaler.unscale_: got a float16 gradient; keep parameters in float32, autocast converts them"
                     )
-                bad = ~grad.isfinite().all()
-                overflow[grad.device] = overflow[grad.device] | bad if grad.device in overflow else bad
-                grad.mul_(inverse)
-        return overflow
+                by_device.setdefault(grad.device, []).append(grad)
+        scale = self._scale if captured is None else captured.scale
+        return {device: _unscaled(grads, scale) for device, grads in by_device.items()}
 
     def step(self, optimizer, *args, **kwargs):
         """`optimizer.step(...)` on unscaled gradients, and what it returns; None, and no step, if one of them is not finite."""
@@ -108,7 +149,16 @@ class GradScaler:
             raise RuntimeError(
                 "GradScaler.step: no parameter of the optimizer has a gradient; call backward() first"
             )
-        result = None if _any(overflow) else optimizer.step(*args, **kwargs)
+        if captured_scale.current(self) is not None:
+            optimizer._skip = captured_scale.flag(next(iter(overflow.values())))
+            try:
+                result = optimizer.step(*args, **kwargs)
+            finally:
+                optimizer._skip = None
+        else:
+            found = _any(overflow)
+            self._unscaled[id(optimizer)] = {"read": found}  # `update` need not wait for it again
+            result = None if found else optimizer.step(*args, **kwargs)
         self._stepped.add(id(optimizer))
         return result
 
@@ -117,7 +167,10 @@ class GradScaler:
         if not self._enabled:
             return
         self._require_use("update")
-        if new_scale is not None:
+        captured = captured_scale.current(self)
+        if captured is not None:
+            self._update_captured(captured, new_scale)
+        elif new_scale is not None:
             self._scale = _rounded(new_scale)
         elif not any(self._unscaled.values()):
             raise RuntimeError("GradScaler.update: no gradient was looked at; call step(optimizer) first")
@@ -129,6 +182,19 @@ class GradScaler:
                 grown = _rounded(self._scale * self._growth_factor)
                 self._scale, self._growth_tracker = grown if math.isfinite(grown) else self._scale, 0
         self._unscaled, self._stepped = {}, set()
+        if captured is not None:
+            captured.left[:] = self._unscaled, self._stepped
+
+    def _update_captured(self, captured, new_scale):
+        overflow = [
+            flag for one in self._unscaled.values() for flag in map(captured_scale.flag, one.values())
+        ]
+        if new_scale is not None:
+            captured.scale[...] = _rounded(new_scale)
+        elif not overflow:
+            raise RuntimeError("GradScaler.update: no gradient was looked at; call step(optimizer) first")
+        else:
+            captured.adapt(overflow)
 
     def _require_use(self, name):
         if not self._used:
@@ -193,6 +259,19 @@ class GradScaler:
 def _rounded(number):
     """A number as float32 has it, so that the scale is the same on every device."""
     return tensor(float(number), dtype=dtypes.float64, device="cpu").float().item()
+
+
+def _unscaled(grads, scale):
+    """Gradients of one device divided in place by the scale; whether one was not finite, as a Tensor."""
+    found = captured_scale.unscale_by_kernel(grads, scale)
+    if found is None:
+        inverse = _rounded(1 / scale) if isinstance(scale, float) else Tensor._wrap(1 / scale)
+        found = ~grads[0].isfinite().all()
+        for grad in grads[1:]:
+            found = found | ~grad.isfinite().all()
+        for grad in grads:
+            grad.mul_(inverse)
+    return found
 
 
 def _any(overflow):

@@ -4,16 +4,22 @@ from chainrule.backends import get
 from chainrule.backends.later import load_later
 
 _WHERE = {
-    "cards": "device get_device_capability get_device_name get_device_properties is_bf16_supported",
+    "cards": "can_device_access_peer device get_device_capability get_device_name get_device_properties is_bf16_supported",
     "graphs": "CUDAGraph graph graph_pool_handle is_current_stream_capturing make_graphed_callables",
-    "memory": "max_memory_allocated max_memory_reserved mem_get_info memory_allocated memory_reserved memory_summary "
-    "reset_peak_memory_stats",
+    "lint": "Findings check_step",
+    "memory": "get_per_process_memory_fraction max_memory_allocated max_memory_reserved mem_get_info memory_allocated "
+    "memory_reserved memory_stats memory_summary reset_max_memory_allocated reset_peak_memory_stats "
+    "set_per_process_memory_fraction",
+    "step": "CaptureError GraphedStep make_graphed_step",
     "streams": "Event Stream StreamContext current_stream default_stream set_stream stream",
 }
 __getattr__, __dir__ = load_later(
     globals(),
     {
         "amp": "chainrule.cuda.amp",
+        "count": "chainrule.backends.counting:count",
+        "OutOfMemoryError": "chainrule.backends:OutOfMemoryError",
+        "nvtx": "chainrule.cuda.nvtx",
         **{
             name: f"chainrule.cuda.{module}:{name}"
             for module, names in _WHERE.items()

@@ -130,6 +130,12 @@ def _properties(what, device):
     return DeviceProperties(name, **{ours: told.get(theirs) for ours, theirs in _PROPERTIES.items()})
 
 
+def can_device_access_peer(device, peer_device):
+    """Whether a card can read the memory of another by itself."""
+    here, there = (card("can_device_access_peer", one).id for one in (device, peer_device))
+    return here != there and bool(get("cuda").xp.cuda.runtime.deviceCanAccessPeer(here, there))
+
+
 def is_bf16_supported(including_emulation=True):
     """Whether tensors on the current card may be bfloat16; False without a card, or without the package ml_dtypes.
 

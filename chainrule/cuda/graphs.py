@@ -1,18 +1,23 @@
 """CUDA graphs: work on a card recorded once and launched again as a whole, over CuPy's capture of a stream.
 
 What is recorded is launches with their addresses: a replay reads and writes the same memory, and every number that Python computed
-(a learning rate, a step count) stays what it was. A graph therefore owns the memory that was allocated while it was captured. It
-comes from a pool of the graph's own, whose blocks never go back to the driver as long as the graph lives: CuPy's pools return
-unused blocks when memory runs out, and a graph would go on using them.
+stays what it was. A graph therefore owns the memory that was allocated while it was captured. It comes from a pool of the
+graph's own, whose blocks never go back to the driver as long as the graph lives: CuPy's pools return unused blocks when memory
+runs out, and a graph would go on using them.
 
-CuPy refuses cuBLAS, cuSOLVER, cuSPARSE and cuRAND while a stream is capturing, so matrix products cannot be captured yet. Random
-numbers are refused here: their place in the stream of numbers is counted by Python, and a replay would draw the same ones again.
+What Python counts from step to step is moved on by every replay all the same: the place in the stream of random numbers, the steps and
+the options of Adam, AdamW and SGD, the scale of GradScaler (see `backends/capturing.py`). `step.py` captures whole training steps.
+
+CuPy refuses cuBLAS, cuSOLVER, cuSPARSE and cuRAND while a stream is capturing: matrix products are captured where they go through
+cuBLASLt (see `backends/gemm.py`).
 """
 
 import contextlib
 import gc
 
+from chainrule.autograd.writes import log
 from chainrule.backends import get, random
+from chainrule.backends.capturing import Capture, local
 
 from .cards import card, needed
 from .streams import Stream, StreamContext, current_stream, default_stream
@@ -42,6 +47,34 @@ def is_current_stream_capturing():
     return get("cuda").available() and bool(current_stream()._stream.is_capturing())
 
 
+def _not_yet_capturing():
+    if local.capture is not None:
+        raise RuntimeError("cuda.CUDAGraph: this thread is capturing a graph already; end that first")
+
+
+class _CudaCapture(Capture):
+    """A capture on a card. What is done outside of it runs on a stream aside, with the memory that was current before."""
+
+    def __init__(self, backend):
+        super().__init__(backend)
+        cuda = backend.xp.cuda
+        self._allocate = cuda.get_allocator()
+        self._aside = None
+
+    @contextlib.contextmanager
+    def outside(self):
+        cuda = self.backend.xp.cuda
+        if self._aside is None:
+            self._aside = cuda.Stream(non_blocking=True)
+        with super().outside(), cuda.using_allocator(self._allocate), self._aside:
+            yield
+
+    def finish(self):
+        """Wait for what was done outside, before anything is replayed."""
+        if self._aside is not None:
+            self._aside.synchronize()
+
+
 class CUDAGraph:
     """Work on a card that can be launched again. Record it with `chainrule.cuda.graph`."""
 
@@ -51,10 +84,16 @@ class CUDAGraph:
             raise NotImplementedError(
                 "cuda.CUDAGraph: keep_graph=True is not supported, CuPy keeps the executable graph only; leave it out"
             )
+        self._generators = {id(random.default_generator): random.default_generator}
         self._forget()
 
     def _forget(self):
-        self._graph = self._pool = self._device = self._stream = self._allocator = self._random = None
+        self._graph = self._pool = self._device = self._stream = self._allocator = self._capture = None
+        self._written = ()
+
+    def register_generator_state(self, generator):
+        """Let random numbers from `generator` be drawn in the capture, as those of the default generator may be."""
+        self._generators[id(generator)] = generator
 
     def capture_begin(self, pool=None, capture_error_mode="relaxed", check_input_liveness=False):
         """Record what is launched on the current stream from here on; `chainrule.cuda.graph` calls this.
@@ -78,38 +117,50 @@ class CUDAGraph:
             raise RuntimeError(
                 "cuda.CUDAGraph: the default stream cannot be captured; use chainrule.cuda.graph(g), or a Stream of your own"
             )
-        cuda = needed("CUDAGraph").xp.cuda
+        _not_yet_capturing()
+        backend = needed("CUDAGraph")
+        cuda = backend.xp.cuda
         pool = graph_pool_handle() if pool is None else pool
+        capture = _CudaCapture(backend)
         allocator = cuda.using_allocator(pool.malloc)
+        for generator in self._generators.values():
+            generator.begin_capture(backend)
         allocator.__enter__()
         try:
             stream._stream.begin_capture(getattr(cuda.runtime, _MODES[capture_error_mode]))
         except BaseException:
             allocator.__exit__(None, None, None)
+            for generator in self._generators.values():
+                generator.abandon_capture()
             raise
         self._pool, self._allocator, self._stream, self._device = pool, allocator, stream, stream.device
-        self._random = bytes(random.default_generator.get_state())
+        self._epoch = log.epoch
+        self._capture = local.capture = capture
 
     def capture_end(self):
         """End what `capture_begin` began; the graph can be replayed then."""
         if self._stream is None:
             raise RuntimeError("cuda.CUDAGraph: capture_end without capture_begin")
+        capture = self._capture
         try:
+            for generator in self._generators.values():
+                moves = generator.end_capture()
+                capture.before_replay(moves.before_replay)
+                capture.after_replay(moves.after_replay)
             graph = self._stream._stream.end_capture()
         except BaseException:
             self._leave()
             self._forget()
             raise
         self._leave()
-        if bytes(random.default_generator.get_state()) != self._random:
-            self._forget()
-            raise NotImplementedError(
-                "cuda.CUDAGraph: random numbers were drawn during the capture, and each replay would draw the same ones; "
-                "draw them outside and copy them into a tensor that the graph reads"
-            )
+        capture.finish()
+        self._written = log.written_since(self._epoch)
         self._graph, self._stream = graph, None
 
     def _leave(self):
+        local.capture = None
+        for generator in self._generators.values():
+            generator.abandon_capture()
         self._allocator.__exit__(None, None, None)
         self._allocator = None
 
@@ -119,17 +170,25 @@ class CUDAGraph:
             with contextlib.suppress(Exception):  # the error that led here says more
                 self._stream._stream.end_capture()
             self._leave()
+            self._capture.abandon()
             self._forget()
 
     def replay(self):
         """Launch the captured work on the current stream of its card.
 
-        Autograd does not see what this overwrites: a graph of operations recorded before must not be differentiated after.
+        What it writes in place is told to autograd; that what it computes anew is overwritten is not, so a graph of operations
+        recorded on its results before must not be differentiated after.
         """
         if self._graph is None:
             raise RuntimeError("cuda.CUDAGraph: nothing was captured; do so with chainrule.cuda.graph(g)")
+        self._launch()
+        log.wrote_again(self._written)
+
+    def _launch(self):
         with card("CUDAGraph", self._device):
+            self._capture.begin_replay()
             self._graph.launch()
+            self._capture.end_replay()
 
     def reset(self):
         """Let go of the graph and of its memory; tensors made during the capture keep theirs."""
@@ -149,7 +208,7 @@ class graph:
 
     Nothing inside may wait for a value (`item()`, `if x > 0:`, a mask as index), copy from the host, or run for the first time:
     run the same code a few times before. Tensors it reads must stay where they are, and `.grad` be None where a
-    backward pass is captured. Put no optimizer inside: its step count and learning rate are numbers of Python.
+    backward pass is captured. `make_graphed_step` looks after all that for a training step.
     """
 
     def __init__(
@@ -176,6 +235,7 @@ class graph:
         self._on_stream = StreamContext(self.capture_stream)
 
     def __enter__(self):
+        _not_yet_capturing()
         card("graph", self.capture_stream.device).synchronize()
         # What the collector frees during a capture would be calls to the driver in its midst.
         gc.collect()
@@ -195,8 +255,9 @@ class graph:
             else:
                 self.cuda_graph._abandon()
                 error.add_note(
-                    "This happened while a CUDA graph was being captured, where CuPy has no matrix products (cuBLAS), "
-                    "cuSOLVER, cuSPARSE or cuRAND, no value can be read and nothing copied from the host."
+                    "This happened while a CUDA graph was being captured, where CuPy has no matrix products of its own (cuBLAS), "
+                    "cuSOLVER, cuSPARSE or cuRAND, no value can be read and nothing copied from the host; "
+                    "chainrule.cuda.check_step lists such places without a card."
                 )
         finally:
             self._leave(kind, error, traceback)

@@ -46,6 +46,47 @@ def reset_peak_memory_stats(device=None):
     _counts[index] = _Count(account["allocated"], account["reserved"])
 
 
+reset_max_memory_allocated = reset_peak_memory_stats
+
+
+def memory_stats(device=None):
+    """The account of a card as a flat dict, under PyTorch's names: what is in use and held, now and at most. {} without a card."""
+    account = _account("memory_stats", device)
+    if not account:
+        return {}
+    count = _counts.get(card("memory_stats", device).id)
+    peak, reserved = (
+        (account["peak"], account["reserved"]) if count is None else (count.peak, count.peak_reserved)
+    )
+    return {
+        "allocated_bytes.all.current": account["allocated"],
+        "allocated_bytes.all.peak": max(peak, account["allocated"]),
+        "reserved_bytes.all.current": account["reserved"],
+        "reserved_bytes.all.peak": max(reserved, account["reserved"]),
+    }
+
+
+def set_per_process_memory_fraction(fraction, device=None):
+    """Let allocations fail that would make arrays of this process hold more than this part of a card's memory; 1 is no limit.
+
+    Captured graphs, whose memory pools are their own, are not counted.
+    """
+    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool):
+        raise TypeError(f"cuda.set_per_process_memory_fraction: fraction must be a number, got {fraction!r}")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"cuda.set_per_process_memory_fraction: fraction must lie in [0, 1], got {fraction}")
+    on = card("set_per_process_memory_fraction", device)
+    size = None if fraction == 1 else max(int(fraction * on.mem_info[1]), 1)  # CuPy reads 0 as no limit
+    get("cuda").set_memory_limit(size, on.id)
+
+
+def get_per_process_memory_fraction(device=None):
+    """The part of a card's memory that arrays of this process may hold."""
+    on = card("get_per_process_memory_fraction", device)
+    limit = get("cuda").memory_limit(on.id)
+    return 1.0 if not limit else limit / on.mem_info[1]
+
+
 def mem_get_info(device=None):
     """(free, total): bytes of a card as its driver counts them, where the pool's unused blocks are not free."""
     free, total = card("mem_get_info", device).mem_info

@@ -1,7 +1,7 @@
 """What chainrule.cuda asks of CuPy, over the fake device: two cards, streams that note what they are asked, and graphs.
 
-A capture records every operation on arrays. Then, as on a card, nothing is in the results: they are filled with NaN. `Graph.launch`
-does the operations again, into the same memory. What CUDA refuses during a capture is refused here: matrix products, copies
+What is done on a stream that captures is recorded as on the fake device (`backends/fakegraph.py`): nothing of it is left, and
+`Graph.launch` does it again, into the same memory. What CUDA refuses during a capture is refused here: matrix products, copies
 from the host, reads by the host.
 """
 
@@ -11,14 +11,16 @@ import types
 
 import numpy as np
 
-from chainrule.backends import fakearray, fakedevice
+from chainrule.backends import capturing, fakearray, fakedevice, get
 from chainrule.backends.fakedevice import fake
+from chainrule.backends.fakegraph import FakeCapture
 
 __version__ = "14.2.0"
 ndarray = fakearray.FakeArray
 ndarray.device = types.SimpleNamespace(id=0)
 log = []  # what was asked, in order
-_capture = None  # the operations of the capture under way
+_capture = None  # the recorder of the capture under way
+_capturing = None  # its stream
 _device = 0
 _streams = []  # the current stream of each card
 
@@ -93,24 +95,22 @@ class Stream:
         log.append(f"stream {self.ptr} waits for event {event.number}")
 
     def is_capturing(self):
-        return _capture is not None
+        return _capturing is self
 
     def begin_capture(self, mode):
-        global _capture
+        global _capture, _capturing
         assert self.ptr and _streams[_device] is self and _capture is None
         log.append(f"capture in mode {mode}")
-        _capture = []
+        _capture, _capturing = FakeCapture(get("fake")), self
         self._reads = _reads()
 
     def end_capture(self):
-        global _capture
-        operations, _capture = _capture, None
+        global _capture, _capturing
+        made, _capture, _capturing = _capture, None, None
+        made._undo()
         if _reads() != self._reads:
             raise RuntimeError("cudaErrorStreamCaptureInvalidated")
-        for _, results in operations:
-            for one in results:
-                one._host.fill(np.nan if one.dtype.kind in "fc" else 77)
-        return Graph(operations)
+        return Graph(made)
 
 
 Stream.made = 0
@@ -135,47 +135,47 @@ class Event:
 
 
 class Graph:
-    def __init__(self, operations):
-        self._operations = operations
+    def __init__(self, made):
+        self._made = made
 
     def launch(self):
         log.append(f"launch on stream {_streams[_device].ptr}")
-        for again, results in self._operations:
-            for old, new in zip(results, _arrays(again()), strict=bool(results)):
-                old._host[...] = new._host
-
-
-def _arrays(result):
-    if isinstance(result, (tuple, list)):
-        return [one for one in result if isinstance(one, ndarray)]
-    return [result] if isinstance(result, ndarray) else []
+        self._made.replay()
 
 
 def _recording(operation):
-    """`operation`, noted while a stream is capturing."""
+    """`operation`, recorded while the current stream is capturing."""
 
     def run(*args, **kwargs):
-        if _capture is None:
+        if _capturing is not _streams[_device]:
             return operation(*args, **kwargs)
         if args[0] in ("matmul", "dot", "einsum", "tensordot"):
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
-        copies = fakearray.counters.copies_to_device
-        result = operation(*args, **kwargs)
-        if fakearray.counters.copies_to_device != copies:
-            raise RuntimeError("cudaErrorStreamCaptureUnsupported")
-        # `call` has (name, function, args, kwargs), the methods of arrays have (self, index[, value]).
-        given, keywords = (args[2], args[3]) if len(args) == 4 else (args, {})
-        given, written = [id(one) for one in given], keywords.get("out") is not None
-        # Views and what was handed through have no memory of their own to fill again.
-        fresh = [one for one in _arrays(result) if one.base is None and id(one) not in given and not written]
-        _capture.append(
-            (lambda: operation(*args, **kwargs) if fresh or written or result is None else None, fresh)
-        )
+        before, capturing.local.capture = capturing.local.capture, _capture
+        try:
+            result = operation(*args, **kwargs)
+        finally:
+            capturing.local.capture = before
         return result
 
     return run
 
 
+def _copy_to_device(what, host, copy=fakearray.counters.copy_to_device):
+    if _capturing is _streams[_device]:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+    copy(what, host)
+
+
+fakearray.counters.copy_to_device = _copy_to_device
+
+
+def _set(self, array, stream=None):
+    assert self.dtype == array.dtype and self.shape == array.shape
+    self._host[...] = array
+
+
+ndarray.set = _set
 fakearray.call = fakedevice.call = _recording(fakearray.call)
 ndarray.__setitem__ = _recording(ndarray.__setitem__)
 ndarray.__getitem__ = _recording(ndarray.__getitem__)
@@ -199,6 +199,9 @@ class MemoryHook:
 
     def __enter__(self):
         MemoryHook.entered.append(self)
+
+    def __exit__(self, *_):
+        MemoryHook.entered.remove(self)
 
 
 class MemoryPool:
@@ -238,17 +241,18 @@ def get_default_memory_pool():
 
 @contextlib.contextmanager
 def using_allocator(allocate):
-    cuda.allocate = allocate
+    before, cuda.allocate = cuda.allocate, allocate
     try:
         yield
     finally:
-        cuda.allocate = None
+        cuda.allocate = before
 
 
 cuda = sys.modules["cupy.cuda"] = types.ModuleType("cupy.cuda")
 for _one in (Device, Stream, Event, Memory, MemoryPointer, MemoryHook, MemoryPool, using_allocator):
     setattr(cuda, _one.__name__, _one)
 cuda.allocate = None
+cuda.get_allocator = lambda: cuda.allocate or _pool.malloc
 cuda.get_current_stream = lambda index=-1: _streams[_device if index == -1 else index]
 cuda.get_elapsed_time = lambda start, end: float(end.number - start.number)
 cuda.runtime = types.SimpleNamespace(
