@@ -105,7 +105,11 @@ _SORTED_BY = (
 
 
 class EventList(list):
-    """Events or averages; `table()` shows them."""
+    """Events or averages; `table()` shows them. `device`: what was asked of a device meanwhile, if one was in use."""
+
+    def __init__(self, events=(), device=None):
+        super().__init__(events)
+        self.device = device
 
     def key_averages(self, group_by_input_shapes=False, group_by_stack_n=0):
         """The sums by name and kind, and by shapes and the innermost lines of the caller where asked for."""
@@ -120,7 +124,7 @@ class EventList(list):
                 groups[key] = FunctionEventAvg(event.key, event.kind)
                 groups[key].input_shapes, groups[key].stack = shapes, stack
             groups[key].add(event)
-        return EventList(groups.values())
+        return EventList(groups.values(), self.device)
 
     def total_average(self):
         """The sum of all operations and rules."""
@@ -180,6 +184,8 @@ class EventList(list):
             for row in cells
         ]
         lines = [rule, lines[0], rule, *lines[1:], rule, f"Self time total: {_time(total)}"]
+        if self.device is not None and (self.device.launches or self.device.crossings):
+            lines.append(f"Device: {self.device.summary()}")
         return "\n".join([*([header] if header else []), *lines]) + "\n"
 
     def export_chrome_trace(self, path):

@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 
-from chainrule.backends import backend_of, cpu, get, namespaces
+from chainrule.backends import backend_of, cpu, get, namespaces, transfers
 
 from . import flops, late
 from .events import Event, EventList
@@ -133,7 +133,8 @@ class _Watcher:
         """Let a device finish, so that an operation's time is its own."""
         if xp is not cpu.xp:
             array = y[0] if isinstance(y, (tuple, list)) else y
-            backend_of(array).synchronize()
+            with transfers.unheard():
+                backend_of(array).synchronize()
 
     def recorded(self, node, out):
         """In place of `ThreadState.on_record`."""
@@ -150,6 +151,7 @@ class _Watcher:
 class profile(_Watcher):
     """`with profile() as prof:` notes every operation of this thread, forward and backward.
 
+    Where a device is in use, `prof.device` counts what was asked of it (see `cuda.count`), and tables end with a line of that.
     record_shapes: keep the shapes of the inputs. with_stack: keep the lines of the caller's code. Time, bytes, floating point
     operations and modules are always kept. The other arguments are PyTorch's and change nothing: there is one clock.
     """
@@ -163,8 +165,19 @@ class profile(_Watcher):
         self.on_trace_ready = on_trace_ready
         self._events, self._stack, self._last = [], [], None
         self._costs = weakref.WeakKeyDictionary()  # node -> the event of its forward
+        self.device = None
+
+    def __enter__(self):
+        super().__enter__()
+        if self.enabled and transfers.in_use():
+            from chainrule.backends.counting import count
+
+            self.device = count().__enter__()
+        return self
 
     def __exit__(self, *exception):
+        if self.device is not None:
+            self.device.unwatch()
         super().__exit__(*exception)
         if self.enabled and self.on_trace_ready is not None:
             self.on_trace_ready(self)
@@ -217,7 +230,7 @@ class profile(_Watcher):
 
     def events(self):
         """Every event, in the order they ended."""
-        return EventList(self._events)
+        return EventList(self._events, self.device)
 
     @property
     def function_events(self):
@@ -309,10 +322,10 @@ class record_function:
 
 
 class emit_nvtx(_Watcher):
-    """Marks every operation as a range that NVIDIA's profilers show. Needs a CUDA card."""
+    """Marks every operation, forward and backward, and every call of a module as a range that NVIDIA's profilers show. Needs a card."""
 
     def __init__(self, enabled=True, record_shapes=False):
-        self.enabled = enabled
+        self.enabled, self.record_shapes = enabled, record_shapes
 
     def __enter__(self):
         if self.enabled:
@@ -320,10 +333,21 @@ class emit_nvtx(_Watcher):
                 raise RuntimeError(
                     "emit_nvtx: needs a CUDA card and CuPy, and none is available; use profiler.profile() instead"
                 )
-            from cupy.cuda import nvtx
-
-            self._nvtx = nvtx
+            self._nvtx = get("cuda").xp.cuda.nvtx
         return super().__enter__()
+
+    def run(self, function, xp, *arrays, **static):
+        """In place of `ThreadState.run`."""
+        found = owner(function, arrays)
+        name = found.name if found else function.__name__
+        if self.record_shapes:
+            shapes = [list(one.shape) for one in arrays if one.__class__ in namespaces]
+            name += f", sizes = {shapes}"
+        self.start(name, "forward")
+        try:
+            return self.before[0](function, xp, *arrays, **static)
+        finally:
+            self.stop(None)
 
     def wait(self, xp, y):
         """NVIDIA's profiler has its own clock."""

@@ -4,12 +4,14 @@ A `FakeArray` mixes with its own kind and with numbers, never with a host array.
 0-d ones included; views share memory and say so by `base`, as in NumPy. `call` runs a NumPy function on them.
 """
 
+import operator
 import types
 import weakref
 
 import numpy as np
 
 from .backend import OutOfMemoryError
+from .capturing import local as capturing
 from .fakememory import counters, memory
 from .numpy_backend import cpu
 
@@ -34,12 +36,23 @@ _LACKING_SINGLY = {
     "sort.order",
 }
 
+# The dtypes for which the `at` of CuPy's ufuncs has code.
+_ATOMIC = ("int32", "uint32", "int64", "uint64", "float32", "float64")
+_AT = {
+    "add": (*_ATOMIC, "float16"),
+    "maximum": _ATOMIC,
+    "minimum": _ATOMIC,
+    "subtract": ("int32", "uint32"),
+    **dict.fromkeys(("multiply", "divide", "power", "logaddexp"), ()),
+}
+
 # The FakeArray that owns the memory of a host array, by the id of that host array, which it keeps alive.
 _owners: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
-def wrap(host):
-    """The device array over `host`: a view if a device array owns its memory already, else a new owner."""
+def wrap(host, made_by=None):
+    """The device array over `host`: a view if a device array owns its memory already, else a new owner, for which the function
+    `made_by` was launched, if any."""
     root = cpu.root(host)
     owner = _owners.get(id(root))
     if owner is not None and owner._host is host:
@@ -52,19 +65,25 @@ def wrap(host):
         memory.take(host.nbytes)
         array._size = host.nbytes
         _owners[id(root)] = array
-        counters.launches += 1
+        if made_by is not None:
+            counters.launch(made_by)
     return array
 
 
-def give_out(value):
-    """What a NumPy function returned, as the device returns it: numbers become 0-d arrays."""
+def give_out(value, name):
+    """What the NumPy function `name` returned, as the device returns it: numbers become 0-d arrays."""
     if isinstance(value, np.ndarray):
-        return wrap(value)
+        return wrap(value, name)
     if isinstance(value, _NUMBERS):
-        return wrap(np.asarray(value))
+        return wrap(np.asarray(value), name)
     if isinstance(value, (tuple, list)):
-        parts = [give_out(part) for part in value]
+        parts = [give_out(part, name) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def host_value(value, name):
+    """What a NumPy function returned that the device answers on the host: a shape, a dtype."""
     return value
 
 
@@ -73,7 +92,8 @@ def take_in(value, name):
     if value.__class__ is FakeArray:
         return value._host
     if isinstance(value, (tuple, list)):
-        return type(value)([take_in(part, name) for part in value])
+        parts = [take_in(part, name) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
     if isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: a host array (numpy.ndarray of shape {value.shape}) met arrays of the fake device; "
@@ -90,29 +110,49 @@ def _check_keywords(name, kwargs):
             raise TypeError(f"{name}: CuPy sorts with kind='stable' only, got kind={value!r}")
 
 
+def _check_given(name, function, args):
+    """Refuse arguments that CuPy does not take: numbers in the place of arrays, and dtypes for which it has no code."""
+    first = args[0] if args else None
+    if name in ("where", "broadcast_to") and len(args) > 1 and isinstance(first, _NUMBERS):
+        raise TypeError(f"{name}: CuPy takes an array here, got the number {first!r}")
+    if first.__class__ is not FakeArray:
+        return
+    dtype, method = first.dtype.name, getattr(function, "__name__", None)
+    if method == "accumulate" and name not in ("add", "multiply"):
+        raise NotImplementedError(f"{name}.accumulate: CuPy has none")
+    if method == "at" and name in _AT and dtype not in _AT[name]:
+        raise TypeError(f"{name}.at: CuPy takes {', '.join(_AT[name]) or 'nothing'}, got {dtype}")
+    if dtype == "bfloat16" and name.endswith(("sort", "partition")):
+        raise NotImplementedError(f"{name}: CuPy does not sort bfloat16; convert it to float32")
+
+
 def call(name, function, args, kwargs, convert=take_in, give=give_out):
     """Run a NumPy function on device arrays; `name` is for errors."""
     _check_keywords(name, kwargs)
+    _check_given(name, function, args)
     host_args = [convert(arg, name) for arg in args]
     host_kwargs = {key: convert(arg, name) for key, arg in kwargs.items()}
+    capture = capturing.capture
+    if capture is not None and give is not host_value:
+        function = capture.recorded(function)
     try:
         result = function(*host_args, **host_kwargs)
     except MemoryError as error:
         raise OutOfMemoryError.from_error(error, "fake") from error
     out = kwargs.get("out")
     if out is not None or result is None:  # written in place
-        counters.launches += 1
+        counters.launch(name)
         return out[0] if isinstance(out, tuple) and len(out) == 1 else out
     # A function that returns its argument (asarray, astype without a copy) gives back the same device array.
     for arg, host in zip(args, host_args, strict=True):
         if result is host and arg.__class__ is FakeArray:
             return arg
-    return give(result)
+    return give(result, name)
 
 
 def _restore(host):
     """A device array with the contents of `host`: how a pickled one comes back."""
-    counters.copies_to_device += 1
+    counters.copy_to_device("unpickling", host)
     return wrap(host.copy())
 
 
@@ -123,6 +163,8 @@ def _method(name):
     function = getattr(np.ndarray, name)
 
     def method(self, *args, **kwargs):
+        if name in ("compress", "nonzero"):
+            counters.count(name, self._host)
         return call(f"ndarray.{name}", function, (self, *args), kwargs)
 
     method.__name__ = name
@@ -130,7 +172,7 @@ def _method(name):
 
 
 def _view(name):
-    return property(lambda self: wrap(getattr(self._host, name)))
+    return property(lambda self: wrap(getattr(self._host, name), name))
 
 
 def _fact(name):
@@ -158,7 +200,7 @@ def _read(function):
     """A conversion for which the host has to wait."""
 
     def read(self, *args):
-        counters.host_reads += 1
+        counters.read(function.__name__, self._host)
         return function(self._host, *args)
 
     return read
@@ -174,7 +216,7 @@ class FakeArray:
         raise TypeError("FakeArray: make one with fake.zeros(shape), fake.array(data) and the like")
 
     def __del__(self):
-        if self._size:
+        if self._size and memory is not None:  # when Python ends, this module may have ended before
             memory.release(self._size)
 
     # --- what NumPy would do with it, refused ---
@@ -217,18 +259,16 @@ class FakeArray:
     __bool__ = _read(np.ndarray.__bool__)
     __complex__ = _read(np.ndarray.__complex__)
     __float__ = _read(np.ndarray.__float__)
-    __index__ = _read(np.ndarray.__index__)
     __int__ = _read(np.ndarray.__int__)
     item = _read(np.ndarray.item)
     tolist = _read(np.ndarray.tolist)
 
     def __iter__(self):
-        counters.host_reads += 1
         return (self[i] for i in range(len(self)))
 
     def get(self):
         """A copy on the host."""
-        counters.copies_to_host += 1
+        counters.copy_to_host("get", self._host)
         return self._host.copy()
 
     def tobytes(self, order="C"):
@@ -252,19 +292,26 @@ class FakeArray:
     # --- indexing ---
 
     def __getitem__(self, index):
-        host_index, synchronizes = _host_index(index)
-        if synchronizes:
-            counters.host_reads += 1
+        host_index, mask = _host_index(index)
+        if mask is not None:
+            counters.count("indexing by a mask", mask)
         if Ellipsis not in [part for part in host_index if not isinstance(part, np.ndarray)]:
             host_index = (*host_index, Ellipsis)  # keeps a single element an array
-        return wrap(self._host[host_index])
+        capture = capturing.capture
+        get = operator.getitem if capture is None else capture.recorded(operator.getitem)
+        return wrap(get(self._host, host_index), "indexing")
 
     def __setitem__(self, index, value):
         host_index, _ = _host_index(index)
         if value.__class__ is not FakeArray and not isinstance(value, (*_NUMBERS, np.ndarray)):
+            getattr(
+                value, "__array__", lambda: None
+            )()  # other classes are asked first, as CuPy does, and may say why not
             raise TypeError(f"setitem: expected a device array or a number, got {type(value).__name__}")
-        self._host[host_index] = take_in(value, "setitem")
-        counters.launches += 1
+        capture = capturing.capture
+        put = operator.setitem if capture is None else capture.recorded(operator.setitem)
+        put(self._host, host_index, take_in(value, "setitem"))
+        counters.launch("setitem")
 
     # --- views and methods ---
 
@@ -325,7 +372,7 @@ class FakeArray:
     __mod__, __rmod__, __imod__ = _operators(np.remainder)
     __divmod__, __rdivmod__, _ = _operators(np.divmod)
     __pow__, __rpow__, __ipow__ = _operators(np.power)
-    __matmul__, __rmatmul__, __imatmul__ = _operators(np.matmul)
+    __matmul__, __rmatmul__, _ = _operators(np.matmul)  # a @= b is a = a @ b there
     __and__, __rand__, __iand__ = _operators(np.bitwise_and)
     __or__, __ror__, __ior__ = _operators(np.bitwise_or)
     __xor__, __rxor__, __ixor__ = _operators(np.bitwise_xor)
@@ -339,14 +386,14 @@ class FakeArray:
 
 
 def _host_index(index):
-    """The index as a tuple for NumPy, and whether only the device knows the shape it selects (a mask)."""
-    parts, synchronizes = [], False
+    """The index as a tuple for NumPy, and the mask in it, if any: only the device knows how much that selects."""
+    parts, mask = [], None
     for part in index if isinstance(index, tuple) else (index,):
         if part.__class__ is FakeArray:
-            synchronizes = synchronizes or part.dtype.kind == "b"
+            mask = part._host if part.dtype.kind == "b" else mask
         elif isinstance(part, list):
-            counters.copies_to_device += 1
+            counters.copy_to_device("indexing by a list", np.asarray(part))
         elif not (part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.ndarray))):
             raise TypeError(f"index: expected ints, slices, None, ... or arrays, got {type(part).__name__}")
         parts.append(take_in(part, "index"))
-    return tuple(parts), synchronizes
+    return tuple(parts), mask

@@ -14,9 +14,9 @@ from importlib import import_module
 
 import numpy as np
 
-from . import devices
+from . import devices, transfers
 from .backend import Backend, register
-from .fakearray import FakeArray, call, take_in, wrap
+from .fakearray import FakeArray, call, host_value, take_in, wrap
 from .fakememory import counters, memory
 
 
@@ -45,17 +45,16 @@ _HOST_VALUES = _names(
     min_scalar_type ndim promote_types result_type shape shares_memory size
     """
 )
-# Functions that take host data, and those whose result has a shape only known once the device has counted.
-_TAKE_HOST_DATA = _names("array asanyarray asarray ascontiguousarray asfortranarray")
-_SYNCHRONIZING = _names("argwhere compress extract flatnonzero nonzero unique")
 
 
 def _take_host_data(value, name):
-    """An argument of a function that makes device arrays of host data: what it takes is copied over."""
-    if isinstance(value, np.ndarray):
-        counters.copies_to_device += 1
-        return value.copy()
-    return take_in(value, name)
+    """An argument of a function that makes a device array of host data, which is copied over: nothing is computed."""
+    return value.copy() if isinstance(value, np.ndarray) else take_in(value, name)
+
+
+def _memory(value, name):
+    """What a function returns that computes nothing: memory that is empty, or was copied to."""
+    return wrap(value)
 
 
 class FakeUfunc:
@@ -128,9 +127,9 @@ def _make(path, found):
     if isinstance(found, type) or not callable(found):
         return found  # dtypes and constants
     if path in _HOST_VALUES:
-        return _function(path, found, give=lambda value: value)
-    if path in _TAKE_HOST_DATA:
-        return _function(path, found, convert=_take_host_data)
+        return _function(path, found, give=host_value)
+    if path in transfers.COMPUTE_NOTHING:
+        return _function(path, found, give=_memory)
     return _function(path, found)
 
 
@@ -139,10 +138,11 @@ def _function(path, found, **options):
 
     @functools.wraps(found)
     def function(*args, **kwargs):
-        if path in _SYNCHRONIZING:
-            counters.host_reads += 1
-        if path in _TAKE_HOST_DATA and args and isinstance(args[0], (list, tuple)):
-            counters.copies_to_device += 1
+        if transfers.synchronizes(path, args):
+            counters.count(name, next((one._host for one in args if one.__class__ is FakeArray), np.empty(0)))
+        if path in transfers.TAKE_HOST_DATA and args and not transfers.holds(args[0], FakeArray):
+            counters.copy_to_device(name, np.asarray(args[0], kwargs.get("dtype")))
+            return call(name, found, args, kwargs, _take_host_data, _memory)
         return call(name, found, args, kwargs, **options)
 
     return function
@@ -184,7 +184,7 @@ class FakeBackend(Backend):
 
     def from_host(self, array, index=None):
         self.check_index(index)
-        counters.copies_to_device += 1
+        counters.copy_to_device("from_host", array)
         return wrap(array.copy())
 
     def to_host(self, array):
@@ -209,7 +209,9 @@ class FakeBackend(Backend):
         counters.peak = counters.allocated
 
     def add_at(self, target, index, values):
-        fake.add.at(target, index, values)
+        call(
+            "add_at", np.add.at, (target, index, values), {}
+        )  # CUDA's makes do with the dtypes that CuPy adds
 
     @functools.cached_property
     def special_functions(self):

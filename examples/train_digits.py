@@ -97,7 +97,7 @@ def load(device):
 
 
 def train_epoch(model, batches, optimizer, name):
-    """One pass over the training set; returns the mean loss."""
+    """One pass over the training set; returns the mean loss, which is read once: a card need not be waited for at every step."""
     model.train()
     total = count = 0
     for images, labels in tqdm(batches, desc=name, leave=False):
@@ -105,9 +105,9 @@ def train_epoch(model, batches, optimizer, name):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total += loss.item() * len(labels)
+        total += loss.detach() * len(labels)
         count += len(labels)
-    return total / count
+    return total.item() / count
 
 
 @cr.no_grad()
