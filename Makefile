@@ -17,7 +17,7 @@ has_uv := $(shell command -v uv 2>/dev/null)
 new_venv := $(if $(has_uv),uv venv --quiet --allow-existing --python '>=3.11' .venv,python3 -m venv .venv)
 install := $(if $(has_uv),uv pip install --quiet --python .venv/bin/python,.venv/bin/python -m pip install --quiet --no-compile)
 
-.PHONY: help setup demo test test-all conformance lint cov bench notebooks test-notebooks images docs gpu-check build clean
+.PHONY: help setup demo test test-all test-fake conformance lint cov bench notebooks test-notebooks images docs gpu-check build clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +42,10 @@ test: $(ready)  ## the tests, on NumPy and on the stand-in for a GPU
 
 test-all: $(ready) $(if $(PYTHON),,.venv/.all)  ## the slow tests too
 	$(pytest) -n auto -m "" $(ARGS)
+	@$(MAKE) --no-print-directory test-fake ARGS="$(ARGS)"
+
+test-fake: $(ready)  ## the tests that name no device, on the stand-in for a GPU
+	CHAINRULE_TEST_DEFAULT_DEVICE=fake $(pytest) -n auto $(ARGS)
 
 # PyTorch is a second opinion for developers, in an environment of its own; TORCH names the build to install.
 TORCH ?= torch==2.13.0
@@ -61,6 +65,7 @@ cov: $(ready)  ## which lines the tests run; details in htmlcov/
 
 bench: $(ready)  ## the benchmarks, one after the other
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(python) $$file $(ARGS); done
+	@echo "benchmarks/gpu needs a CUDA card and is run by make gpu-check"
 
 notebooks: $(ready)  ## run the notebooks and keep their outputs
 	$(python) scripts/run_notebooks.py notebooks/*.ipynb
@@ -74,8 +79,9 @@ images: $(ready)  ## draw the pictures of the manual anew, in docs/images/
 docs: .venv/.docs  ## the manual, in docs/_build/
 	.venv/bin/sphinx-build -W --keep-going -q docs docs/_build && echo "open docs/_build/index.html"
 
-gpu-check: $(ready)  ## run the tests on CUDA; says "skipped" where there is no GPU
-	$(python) scripts/gpu_check.py $(ARGS)
+# It makes no environment and needs no network: .venv is used if it is there, else the python3 that is.
+gpu-check:  ## check and time everything on a CUDA card, in ten minutes; says why not where there is none
+	$(or $(PYTHON),$(wildcard .venv/bin/python),python3) -P scripts/gpu_check.py $(ARGS)
 
 build: $(ready)  ## sdist and wheel in dist/, tried in a clean environment
 	$(bin)pyproject-build && $(pytest) -m slow tests/test_packaging.py

@@ -10,7 +10,7 @@ version = release = chainrule.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
-exclude_patterns = ["_build", "gpu_results"]
+exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"chainrule {version}"
 autodoc_member_order = "bysource"
