@@ -7,7 +7,7 @@ import numbers
 
 import numpy
 
-from chainrule.backends import backend_of, dtypes, namespaces
+from chainrule.backends import backend_of, dtypes, namespaces, placement
 
 
 def cast(op, *values):
@@ -26,7 +26,10 @@ def cast(op, *values):
         dtype = dtypes.get_default_dtype().dtype
     if dtype.kind in "iu" and op.cast != "compare":
         values = [_wrapped(op, value, dtype) for value in values]
-    return tuple(_as(value, dtype) for value in values)
+    if placement.cards is not None:
+        with placement.around(op.name, arrays):
+            return tuple([_as(value, dtype) for value in values])
+    return tuple([_as(value, dtype) for value in values])
 
 
 def is_operand(value):

@@ -10,6 +10,8 @@ from collections import defaultdict
 
 import numpy
 
+from chainrule.backends import backend_of, placement
+
 from . import late
 from .modes import enable_grad, local, no_grad
 from .node import Node, Slot
@@ -32,17 +34,28 @@ def run(roots, retain_graph, create_graph, targets=None):
         with (
             numpy.errstate(all="ignore"),
             enable_grad() if create_graph and not state.grad else contextlib.nullcontext(),
+            placement.kept(),
         ):
             results = walk.run([(edge, conjugate(g)) for edge, g in roots])
             return {edge: (conjugate(g), owned) for edge, (g, owned) in results.items()}
+    except MemoryError as error:
+        raise backend_of(_raw(roots[0][1])).out_of_memory(error) from error
     finally:
         state.walk = before
 
 
 def conjugate(g):
     """Rules are holomorphic, PyTorch's complex gradients their conjugates: turned once, where gradients enter and leave."""
-    raw = g._array if isinstance(g, late.Tensor) else g
-    return late.ops.conj(g) if raw.dtype.kind == "c" else g
+    raw = _raw(g)
+    if raw.dtype.kind != "c":
+        return g
+    placement.follow(raw)
+    return late.ops.conj(g)
+
+
+def _raw(g):
+    """The array of a gradient: itself, or a Tensor's."""
+    return g._array if isinstance(g, late.Tensor) else g
 
 
 def _plan(roots, targets):
@@ -108,7 +121,8 @@ class _Pass:
         self.create = create
         self.levels = local.state.vmap
         self.batched = bool(self.levels)  # whether hidden batch axes are about (see `batching.py`)
-        self.plain = needed is None and not self.anomaly and not self.batched
+        self.several = placement.cards is not None  # the current card is to be that of the gradients
+        self.plain = needed is None and not self.anomaly and not self.batched and not self.several
         self.buffers = {}
         self.owned = set()
         self.results = {}
@@ -176,12 +190,15 @@ class _Pass:
     def deliver(self, edge, grad):
         """Put a root's gradient in place."""
         like = edge if isinstance(edge, Node) else edge._array
+        placement.follow(_raw(grad))
         grad = conform(grad, like.shape, like.dtype)
         self.buffers[edge] = grad if edge not in self.buffers else self.buffers[edge] + grad
 
     def visit(self, node, g):
         """One node with everything that can go with it: targets, hooks, an output among several, no gradient."""
         edges = node.edges
+        if self.several:
+            _follow(g)
         if self.needed is not None:
             edges = tuple(edge if edge in self.needed else None for edge in edges)
         if g is not None and node.hooks is not None:
@@ -201,6 +218,8 @@ class _Pass:
             grads = batching.gradients(node, g, edges, self.create, self.retain)
         else:
             grads = node.gradients(g, edges, self.create, self.retain)
+        if self.several:
+            _follow(grads)  # a copy between cards has them on another
         if self.anomaly:
             from . import anomaly
 
@@ -271,6 +290,13 @@ class _Pass:
         if len(tensors) != expected:
             raise RuntimeError(f"a hook returned {len(tensors)} gradients where {expected} are expected")
         return [one if one is None else conjugate(one if self.create else one._array) for one in tensors]
+
+
+def _follow(g):
+    """Make the card of a gradient, or of the first of several, current."""
+    for one in g if isinstance(g, (list, tuple)) else (g,):
+        if one is not None:
+            return placement.follow(_raw(one))
 
 
 def _is_or_among(grad, g):

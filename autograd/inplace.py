@@ -6,7 +6,7 @@ that Tensor is a view, it is the *base* that moves: its new node says "the old b
 views find their way anew from the base when next used, so `y = x[0]; x.mul_(2); y` is differentiated as it should be.
 """
 
-from chainrule.backends import backend_of, dtypes
+from chainrule.backends import backend_of, dtypes, namespaces, placement
 
 from . import late
 from .modes import local
@@ -97,6 +97,8 @@ def write_region(xp, base, value, *, path):
 @op(x=lambda xp, g: xp.zeros_like(g), value=lambda xp, g: g)
 def replace(xp, x, value):
     """`value`, in the shape of `x`; `x` itself leaves no trace."""
+    if value.__class__ not in namespaces:
+        value = xp.full((), value)  # a number; CuPy spreads arrays only
     return xp.broadcast_to(value, x.shape)
 
 
@@ -186,7 +188,11 @@ def write(tensor, result, name):
             )
         result = late.ops.astype(result, dtype=target.dtype)
     log.wrote(target)
-    target[...] = result._array
+    if placement.cards is None:
+        target[...] = result._array
+    else:
+        with placement.around(name, (target, result._array)):
+            target[...] = result._array
     rebase(tensor, result._current_edge())
     return tensor
 
@@ -213,7 +219,10 @@ def _own_copy(value, tensor):
     shared = array.__class__ is tensor._array.__class__ and backend_of(array).shares_memory(
         array, tensor._array
     )
-    return late.Tensor._wrap(array.copy(), value._current_edge()) if shared else value
+    if not shared:
+        return value
+    with placement.around("copy", (array,)):
+        return late.Tensor._wrap(array.copy(), value._current_edge())
 
 
 def assign(tensor, value, name):

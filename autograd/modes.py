@@ -11,8 +11,11 @@ import contextvars
 import functools
 import inspect
 import threading
+import weakref
 
 import numpy
+
+from chainrule.backends import placement
 
 
 class ThreadState:
@@ -21,6 +24,7 @@ class ThreadState:
     active `vmap`s."""
 
     __slots__ = (
+        "__weakref__",
         "anomaly",
         "autocast",
         "grad",
@@ -35,7 +39,8 @@ class ThreadState:
     def __init__(self):
         quiet = contextvars.Context()
         quiet.run(numpy.seterr, all="ignore")
-        self.run = quiet.run
+        self.run = placement.placed(quiet.run)
+        _states.add(self)
         self.grad = True
         self.inference = False
         self.anomaly = False
@@ -44,6 +49,16 @@ class ThreadState:
         self.no_saved_hooks = None
         self.walk = None
         self.vmap = ()
+
+
+_states = weakref.WeakSet()
+
+
+@placement.when_several
+def _on_the_card_of_their_arrays():
+    """There are several CUDA cards: array code runs where its arrays lie."""
+    for state in tuple(_states):
+        state.run = placement.placed(state.run)
 
 
 class _Local(threading.local):

@@ -183,7 +183,10 @@ def function(op):
         "try:",
         f"    y = state.run({_forward(op, arrays)}, {', '.join(['xp', *arrays, *static])})",
         "except Exception as error:",
-        f"    raise explained(op, error, {', '.join(arrays)}) from error",
+        f"    ours = explained(op, error, {', '.join(arrays)})",
+        "    if ours is error:",
+        "        raise",
+        "    raise ours from error",
     ]
     if len(op.outputs) > 1:
         body.append("y, out = wrap_all(xp, y)")

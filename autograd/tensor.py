@@ -9,8 +9,9 @@ import weakref
 
 import numpy
 
-from chainrule.backends import backend_of, dtypes, get, namespaces
+from chainrule.backends import backend_of, dtypes, get, namespaces, placement
 from chainrule.backends import devices as _devices
+from chainrule.backends.capturing import local as capturing
 
 from . import late, ops
 from .functions.methods import Methods
@@ -158,6 +159,8 @@ class Tensor(Methods):
                     f"grad: a Tensor of shape {tuple(self.shape)}, {self.dtype} on {self.device} cannot have a gradient of shape "
                     f"{tuple(value.shape)}, {value.dtype} on {value.device}"
                 )
+        elif capturing.capture is not None:
+            capturing.capture.zeroed.add(id(self))
         self._grad = value
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
@@ -188,6 +191,12 @@ class Tensor(Methods):
     def data(self, value):
         if not isinstance(value, Tensor):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        if capturing.capture is not None and value._array is not self._array:
+            capturing.capture.refuse(
+                "moved",
+                f"other memory is put under a Tensor of shape {tuple(self.shape)}",
+                "write in place, with copy_()",
+            )
         self._array = value._array
 
     def retain_grad(self):
@@ -318,7 +327,8 @@ class Tensor(Methods):
         out.__dict__.update(
             {name: value for name, value in self.__dict__.items() if name not in ("_hooks", "_post_hooks")}
         )
-        out._array = self._array.copy()
+        with placement.around("deepcopy", (self._array,)):
+            out._array = self._array.copy()
         if self._is_view():
             out._edge = None
         if self._grad is not None:

@@ -7,6 +7,7 @@ a fresh alias of its argument; where the argument already belongs to an outer de
 import functools
 
 from . import forward_ad, late
+from .functions.creation import eye
 from .gradients import grad as _grad
 from .modes import enable_grad, is_grad_enabled
 
@@ -254,9 +255,7 @@ def _basis(like):
 def _units(like):
     """The unit vectors of a Tensor's shape, stacked."""
     count = like.numel()
-    eye = like.detach().new_zeros((count, count))
-    eye._array[range(count), range(count)] = 1
-    return eye.reshape((count, *like.shape))
+    return eye(count, dtype=like.dtype, device=like.device).reshape((count, *like.shape))
 
 
 def _reverse(func, primals, has_aux, chunk_size=None):

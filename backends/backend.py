@@ -112,6 +112,14 @@ class Backend:
         """The contents as a NumPy array; a copy unless the memory is shared."""
         raise NotImplementedError
 
+    def from_host_later(self, array, index=None):
+        """As `from_host`, but from pinned memory the copy may still be under way when this returns."""
+        return self.from_host(array, index)
+
+    def to_host_later(self, array):
+        """As `to_host`, but the copy may still be under way when this returns: the device is to be waited for."""
+        return self.to_host(array)
+
     def copy_to(self, array, index=None):
         """A copy of `array` on another device of this type (on the current one by default)."""
         raise NotImplementedError
@@ -291,7 +299,7 @@ def add_at(target, index, values):
     """
     backend = backend_of(target)
     if isinstance(values, (int, float, complex, np.generic)):
-        values = backend.xp.asarray(values)
+        values = backend.xp.full((), values)  # no copy from the host, as `asarray` would be
     if values.__class__ is not target.__class__:
         raise TypeError(
             f"add_at: values must be a {type(target).__name__} like the target, got {type(values).__name__}"

@@ -4,18 +4,28 @@ That it can be imported says little: it imports without a driver, without a GPU,
 CUDA. `why_not` therefore imports, allocates, computes and reads back, once, and keeps the answer.
 """
 
+import contextlib
 import os
 import sys
 import threading
 
-from . import devices
+from . import devices, placement
 from .backend import Backend, adopt, disown, register
+from .flying import Flying
+from .precision_settings import matmul
 
 _OLDEST = 14  # the first version that promotes types as NumPy 2 does
 _FORKED = (
     "CUDA was initialized before this process was forked, and cannot be used in a forked process; "
     "start workers with the 'spawn' or 'forkserver' method"
 )
+
+
+def is_pinned(array):
+    """Whether a NumPy array lies in page-locked memory that CuPy gave."""
+    while array is not None and type(array).__name__ != "PinnedMemoryPointer":
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    return array is not None
 
 
 class CupyBackend(Backend):
@@ -25,6 +35,8 @@ class CupyBackend(Backend):
     device_type = "cuda"
     special_module = "cupyx.scipy.special"
     scratch_bytes = 256 << 20  # few launches matter more than caches
+    matmul = matmul  # the switches `cr.backends.cuda.matmul`
+    gemm, why_no_gemm = None, "no CUDA device was asked for yet"  # what multiplies matrices, or why CuPy does
 
     def __init__(self):
         super().__init__()
@@ -33,6 +45,7 @@ class CupyBackend(Backend):
         self._reason = None
         self._devices = []
         self._peaks = {}
+        self.flying = Flying()
         self.array_type = None
         self._xp = None
 
@@ -77,15 +90,36 @@ class CupyBackend(Backend):
                 return "a first computation gave a wrong result; check the driver and the CuPy version"
         except Exception as error:
             return f"CuPy cannot use a device ({type(error).__name__}: {error}); check it with nvidia-smi"
-        self._devices = [devices.device("cuda", index) for index in range(count)]
-        self._xp = cupy
-        self.array_type = cupy.ndarray
-        adopt(self)
-        if os.environ.get("CHAINRULE_KERNELS", "1") != "0":
-            from .cuda_kernels import CupyLauncher, install
-
-            install(self, CupyLauncher(cupy))
+        self._begin(cupy, count)
         return None
+
+    def _begin(self, cupy, count):
+        """Let operations take the arrays of a CuPy that works, on `count` devices."""
+        self._devices = [devices.device("cuda", index) for index in range(count)]
+        self.array_type = cupy.ndarray
+        if os.environ.get("CHAINRULE_KERNELS", "1") != "0":
+            self._install(cupy)
+        else:
+            self.why_no_gemm = "CHAINRULE_KERNELS=0 leaves it out"
+        from .cupy_namespace import Namespace
+
+        self._xp = Namespace(cupy, self.gemm)
+        adopt(self)
+        if count > 1:
+            placement.begin(cupy)
+
+    def _install(self, cupy):
+        """Put kernels of our own, and cuBLASLt, in the place of what CuPy does slowly or not at all."""
+        from . import cuda_kernels, gemm_kernels, gemm_place
+
+        launch = cuda_kernels.CupyLauncher(cupy)
+        cuda_kernels.install(self, launch)
+        self.gemm, self.why_no_gemm = gemm_place.on_cupy(cupy, matmul)
+        if self.gemm is not None:
+            gemm_kernels.install(self, self.gemm, launch)
+        from .cudnn.install import install
+
+        self.cudnn_plans = install(self, cupy)  # asked first, as they are registered last
 
     def claims(self, cls):
         cupy = sys.modules.get("cupy")
@@ -124,15 +158,73 @@ class CupyBackend(Backend):
     # --- copies and memory ---
 
     def from_host(self, array, index=None):
-        with self._device(index):
-            return self.xp.asarray(array)
+        # CuPy copies what is pageable to memory of its own first; pinned memory it reads when the stream comes to it.
+        with self._memory_errors(), self._device(index):
+            made = self.xp.asarray(array)
+            if is_pinned(array):
+                self.xp.cuda.get_current_stream().synchronize()
+            return made
 
     def to_host(self, array):
         return self.xp.asnumpy(array)
 
+    def from_host_later(self, array, index=None):
+        if not is_pinned(array):
+            return self.from_host(array, index)
+        with self._memory_errors(), self._device(index):
+            made = self.xp.asarray(array)
+            self.flying.hold(self.xp.cuda.get_current_stream().record(), array)
+            return made
+
+    def to_host_later(self, array):
+        out = self.empty_pinned(array.shape, array.dtype)
+        with self.xp.cuda.Device(array.device.id):
+            array.get(out=out, blocking=False)
+            self.flying.hold(self.xp.cuda.get_current_stream().record(), array, out)
+        return out
+
+    def empty_pinned(self, shape, dtype):
+        """A NumPy array in page-locked memory, which a card reads and writes by itself."""
+        from cupyx import empty_pinned
+
+        self.xp  # noqa: B018 - an error that says what is missing
+        return empty_pinned(shape, dtype)
+
+    def record_stream(self, array, stream):
+        """Let the memory of `array` not be given to another before what CuPy's `stream` is asked to do until then is done."""
+        self.flying.hold_after(self.root(array), stream, lambda stream: stream.record())
+
     def copy_to(self, array, index=None):
-        with self._device(index):
-            return array.copy()
+        index = self.check_index(index)
+        with self._memory_errors():
+            if array.device.id != index:
+                return self._across(array, index)
+            with self.xp.cuda.Device(index):
+                return array.copy()
+
+    def _across(self, array, index):
+        """A copy on another card: begun when the array is computed, and over before its memory is used for anything else."""
+        cuda = self.xp.cuda
+        with cuda.Device(array.device.id):
+            there = cuda.get_current_stream()
+            array = self.xp.ascontiguousarray(array)
+            ready = there.record()
+        with cuda.Device(index):
+            here = cuda.get_current_stream()
+            here.wait_event(ready)
+            copy = array.copy()
+            done = here.record()
+        with cuda.Device(array.device.id):
+            there.wait_event(done)
+        return copy
+
+    @contextlib.contextmanager
+    def _memory_errors(self):
+        """Inside, CuPy's OutOfMemoryError becomes ours."""
+        try:
+            yield
+        except MemoryError as error:
+            raise self.out_of_memory(error) from error
 
     def shares_memory(self, a, b):
         return bool(self.xp.may_share_memory(a, b))
@@ -161,7 +253,14 @@ class CupyBackend(Backend):
         with self._device(index):
             self.xp.get_default_memory_pool().set_limit(size=size or 0)
 
+    def memory_limit(self, index=None):
+        """What `set_memory_limit` set; 0 for no limit."""
+        with self._device(index):
+            return self.xp.get_default_memory_pool().get_limit()
+
     def empty_cache(self):
+        """Give unused memory of the pools back. Captured graphs have pools of their own, which are not touched."""
+        self.flying.drop()
         self.xp.get_default_memory_pool().free_all_blocks()
         self.xp.get_default_pinned_memory_pool().free_all_blocks()
 

@@ -291,6 +291,11 @@ _later = {
         name: f"chainrule.backends.layouts:{name}"
         for name in "channels_last channels_last_3d contiguous_format layout memory_format preserve_format strided".split()
     },
+    **{
+        name: f"chainrule.backends.precision_settings:{name}"
+        for name in ("get_float32_matmul_precision", "set_float32_matmul_precision")
+    },
+    "TransferError": "chainrule.autograd.no_transfer:TransferError",
     "EarlyStopping": "chainrule.early_stopping:EarlyStopping",
     "amp": "chainrule.amp",
     "compile": "chainrule.compiling:compile",
@@ -309,6 +314,7 @@ _later = {
     "metrics": "chainrule.metrics",
     "load": "chainrule.io:load",
     "nn": "chainrule.nn",
+    "no_transfer": "chainrule.autograd.no_transfer:no_transfer",
     "numpy": "chainrule.numpy",
     "onnx": "chainrule.onnx",
     "optim": "chainrule.optim",

@@ -98,6 +98,15 @@ def masked(g, x, mask, *, scale=1):
 
 
 @operator
+def dropout(g, x, mask, *, p, place=None, shape=None):
+    if mask is None:
+        raise NotImplementedError(
+            "onnx.export: dropout with a mask that is computed anew; export the module in evaluation mode, or on the CPU"
+        )
+    return masked(g, x, mask, scale=1 / (1 - p) if p < 1 else 1)
+
+
+@operator
 def astype(g, x, *, dtype):
     return g.cast(x, dtype)
 

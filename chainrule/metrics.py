@@ -5,7 +5,8 @@ targets)` adds one, `compute()` gives the value over all since `reset()`. Everyt
 value is that of the whole set, not a mean over batches.
 
 Predictions are classes, integers of the targets' shape, or scores with one dimension more: (*, C), of which the largest
-wins (the first of equals). With `threshold` scores of the targets' shape are probabilities of class 1.
+wins (the first of equals). With `threshold` scores of the targets' shape are probabilities of class 1. Batches on a device are counted
+there, and `compute()` alone waits for it; that a class lies outside its range is noticed then.
 
 Where nothing was counted, as the precision of a class never predicted, the value is `zero_division`.
 Van Rijsbergen 1979, "Information retrieval", for F1; Sokolova & Lapalme 2009 for macro and micro averages.
@@ -15,6 +16,7 @@ import numpy
 
 from chainrule.autograd.functions.creation import tensor
 from chainrule.autograd.tensor import Tensor
+from chainrule.backends import add_at, backend_of, cpu, namespaces
 
 _AVERAGES = ("binary", "micro", "macro", "weighted", None)
 
@@ -36,7 +38,7 @@ def confusion_matrix(preds, targets, num_classes=None, threshold=None):
     """
     preds, targets = _classes("confusion_matrix", preds, targets, threshold)
     if num_classes is None:
-        num_classes = 1 + max(preds.max(initial=0), targets.max(initial=0))
+        num_classes = _number_of_classes(preds, targets)
     return ConfusionMatrix(num_classes).update(preds, targets).compute()
 
 
@@ -63,7 +65,7 @@ def _score(cls, preds, targets, average, num_classes, threshold, zero_division):
     metric = cls(average, 2 if average == "binary" else num_classes or 1, threshold, zero_division)
     preds, targets = _classes(cls.__name__, preds, targets, threshold)
     if num_classes is None and average != "binary":
-        metric = cls(average, int(1 + max(preds.max(initial=0), targets.max(initial=0))), None, zero_division)
+        metric = cls(average, _number_of_classes(preds, targets), None, zero_division)
     return metric.update(preds, targets).compute()
 
 
@@ -81,13 +83,17 @@ class Accuracy:
     def update(self, preds, targets):
         """Add a batch; returns the metric."""
         preds, targets = _classes(type(self).__name__, preds, targets, self.threshold)
-        self.right += int((preds == targets).sum())
-        self.count += targets.size
+        self._add((preds == targets).sum(), targets.size)
         return self
+
+    def _add(self, right, count):
+        # A count on a device stays there: `int` would wait for it.
+        self.right = self.right + (int(right) if isinstance(right, numpy.generic) else right)
+        self.count += count
 
     def compute(self):
         """The value as a float; not a number before the first batch."""
-        return self.right / self.count if self.count else float("nan")
+        return int(self.right) / self.count if self.count else float("nan")
 
 
 class TopKAccuracy(Accuracy):
@@ -100,7 +106,7 @@ class TopKAccuracy(Accuracy):
         super().__init__()
 
     def update(self, scores, targets):
-        scores, targets = _array(scores), _array(targets)
+        scores, targets = _together(scores, targets)
         if scores.shape[:-1] != targets.shape or scores.ndim == 0:
             raise ValueError(
                 f"TopKAccuracy: scores must have the targets' shape and a last dimension of classes, got {scores.shape} and {targets.shape}"
@@ -108,9 +114,8 @@ class TopKAccuracy(Accuracy):
         if self.k > scores.shape[-1]:
             raise ValueError(f"TopKAccuracy: k is {self.k}, but there are {scores.shape[-1]} classes")
         _check_classes("TopKAccuracy", targets, scores.shape[-1])
-        best = numpy.argsort(-scores, axis=-1, kind="stable")[..., : self.k]
-        self.right += int((best == targets[..., None]).any(-1).sum())
-        self.count += targets.size
+        best = namespaces[scores.__class__].argsort(-scores, axis=-1, kind="stable")[..., : self.k]
+        self._add((best == targets[..., None]).any(axis=-1).sum(), targets.size)
         return self
 
 
@@ -126,7 +131,19 @@ class ConfusionMatrix:
 
     def reset(self):
         """Forget all batches."""
-        self.counts = numpy.zeros((self.num_classes, self.num_classes), dtype="int64")
+        self._counts = {}  # namespace -> the counts of its batches, and how many classes lay outside
+
+    @property
+    def counts(self):
+        """The matrix as a NumPy array; waits for the devices that hold some of it."""
+        total = numpy.zeros(self.num_classes**2 + 1, dtype="int64")
+        for found in self._counts.values():
+            total += backend_of(found).to_host(found)
+        if total[-1]:
+            raise ValueError(
+                f"{type(self).__name__}: classes must be in [0, {self.num_classes}), and {total[-1]} samples were not"
+            )
+        return total[:-1].reshape(self.num_classes, self.num_classes)
 
     def update(self, preds, targets):
         """Add a batch; returns the metric."""
@@ -134,8 +151,11 @@ class ConfusionMatrix:
         preds, targets = _classes(name, preds, targets, self.threshold)
         for classes in (preds, targets):
             _check_classes(name, classes, n)
-        pairs = targets.reshape(-1) * n + preds.reshape(-1)
-        self.counts += numpy.bincount(pairs, minlength=n * n).reshape(n, n)
+        xp = namespaces[preds.__class__]
+        inside = (preds >= 0) & (preds < n) & (targets >= 0) & (targets < n)
+        pairs = xp.where(inside, targets * n + preds, n * n).reshape(-1)
+        counts = self._counts.setdefault(xp, xp.zeros(n * n + 1, dtype="int64"))
+        add_at(counts, (pairs,), xp.ones(pairs.shape, dtype="int64"))
         return self
 
     def compute(self):
@@ -164,8 +184,9 @@ class _ClassScore(ConfusionMatrix):
 
     def compute(self):
         """The value as a float; with average=None a list, one for each class."""
-        tp = self.counts.diagonal()
-        fp, fn = self.counts.sum(0) - tp, self.counts.sum(1) - tp
+        counts = self.counts
+        tp = counts.diagonal()
+        fp, fn = counts.sum(0) - tp, counts.sum(1) - tp
         if self.average == "micro":
             tp, fp, fn = tp.sum(), fp.sum(), fn.sum()
         above, below = (numpy.asarray(part, dtype="float64") for part in self.ratio(tp, fp, fn))
@@ -176,7 +197,7 @@ class _ClassScore(ConfusionMatrix):
         if self.average == "macro":
             return float(scores.mean())
         if self.average == "weighted":
-            sizes = self.counts.sum(1)
+            sizes = counts.sum(1)
             return float(scores @ sizes / sizes.sum()) if sizes.sum() else float(self.zero_division)
         return scores.tolist() if self.average is None else float(scores[1])
 
@@ -202,20 +223,29 @@ class F1Score(_ClassScore):
         return 2 * tp, 2 * tp + fp + fn
 
 
-def _array(values):
-    """Values as a NumPy array; Tensors of any device."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else numpy.asarray(values)
+def _together(preds, targets):
+    """Both as arrays: where they lie if they lie together, else on the host."""
+    arrays = [one._array if isinstance(one, Tensor) else one for one in (preds, targets)]
+    arrays = [one if one.__class__ in namespaces else numpy.asarray(one) for one in arrays]
+    if arrays[0].__class__ is not arrays[1].__class__:
+        arrays = [backend_of(one).to_host(one) for one in arrays]
+    return arrays
+
+
+def _number_of_classes(preds, targets):
+    """One more than the largest class that occurs."""
+    return 1 + max(int(one.max()) if one.size else 0 for one in (preds, targets))
 
 
 def _classes(name, preds, targets, threshold):
     """Predictions and targets as arrays of classes, of one shape."""
-    preds, targets = _array(preds), _array(targets)
+    preds, targets = _together(preds, targets)
     if targets.dtype.kind not in "iub":
         raise TypeError(f"{name}: targets must be classes, integers, got {targets.dtype}")
     if threshold is not None and preds.shape == targets.shape and preds.dtype.kind == "f":
         preds = preds >= threshold
     elif preds.ndim == targets.ndim + 1 and preds.shape[-1:] != (0,):
-        preds = preds.argmax(-1)
+        preds = preds.argmax(axis=-1)
     if preds.shape != targets.shape:
         raise ValueError(
             f"{name}: predictions must have the targets' shape {targets.shape}, or one dimension of scores more, got {preds.shape}"
@@ -228,7 +258,8 @@ def _classes(name, preds, targets, threshold):
 
 
 def _check_classes(name, classes, count):
-    if classes.size and not (0 <= classes.min() and classes.max() < count):
+    """ValueError for a class outside [0, count); a device is not asked."""
+    if classes.size and backend_of(classes) is cpu and not (0 <= classes.min() and classes.max() < count):
         raise ValueError(
             f"{name}: classes must be in [0, {count}), got values from {classes.min()} to {classes.max()}"
         )

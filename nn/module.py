@@ -4,11 +4,12 @@ What it is made of is kept by `tree.py`; moving, saving, copying and printing ar
 """
 
 import copy
+import functools
 
 from chainrule.autograd.functions.creation import empty_like
 from chainrule.autograd.modes import no_grad
 from chainrule.autograd.tensor import Tensor
-from chainrule.backends import devices, dtypes
+from chainrule.backends import devices, dtypes, placement
 
 from . import hooks, state
 from .hooks import (  # noqa: F401 - where PyTorch has them
@@ -101,13 +102,14 @@ class Module(Tree):
     def to(self, *args, device=None, dtype=None, non_blocking=False, memory_format=None):
         """Move all parameters and buffers to a device, and the floating point ones to a dtype, in place; returns self.
 
-        `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`, which says both.
+        `to(device)`, `to(dtype)`, `to(device, dtype)` or `to(tensor)`, which says both. memory_format moves nothing: parameters
+        stay row-major, and layers take them so beside inputs in `cr.channels_last`.
         """
         for one in args:
             if isinstance(one, Tensor):
                 device, dtype = one.device, one.dtype
             elif isinstance(one, bool):
-                continue
+                non_blocking = one
             elif isinstance(one, (str, int, devices.device)):
                 device = one
             elif one is not None:
@@ -118,7 +120,11 @@ class Module(Tree):
                 raise TypeError(
                     f"Module.to: only floating point and complex dtypes are accepted, got {dtype}"
                 )
-        return self._apply(lambda one: one.to(device=device, dtype=dtype if _inexact(one) else None))
+        return self._apply(
+            lambda one: one.to(
+                device=device, dtype=dtype if _inexact(one) else None, non_blocking=non_blocking
+            )
+        )
 
     def to_empty(self, *, device, recurse=True):
         """Move everything to a device without its values; returns self."""
@@ -238,6 +244,18 @@ class Module(Tree):
 
 # Where a pickled module lists the modules in it, deepest first.
 _PARTS = "_descendants"
+
+
+@placement.when_several
+def _on_the_card_of_their_inputs():
+    """There are several CUDA cards: a module computes where its input, or its first parameter, lies."""
+    plain = Module.__call__
+
+    def call(self, *args, **kwargs):
+        with placement.around_tensors(args, kwargs, self._parameters):
+            return plain(self, *args, **kwargs)
+
+    Module.__call__ = functools.wraps(plain)(call)
 
 
 def _inexact(tensor):

@@ -120,6 +120,17 @@ for use in (lambda: cuda.xp, lambda: cuda.from_host(None, 0), lambda: cuda.curre
         assert cuda.why_not() in str(error), error
     else:
         raise AssertionError("no error")
+import chainrule as cr
+x = cr.ones(3, requires_grad=True)
+(x * 2 + 1).exp().sum().backward()
+assert x.grad.device.type == "cpu" and not cr.cuda.is_available() and cr.cuda.memory_allocated() == 0
+for use in (lambda: x.to("cuda"), lambda: x.cuda(), lambda: cr.zeros(2, device="cuda"), lambda: cr.tensor([1.0], device="cuda:1")):
+    try:
+        use()
+    except RuntimeError as error:
+        assert cuda.why_not() in str(error), error
+    else:
+        raise AssertionError("no error")
 print(cuda.why_not())
 """
 
@@ -188,10 +199,10 @@ def test_a_working_cupy(run):
     from chainrule.backends import cuda
     assert cuda.available() and cuda.why_not() is None and cuda.device_count() == 2
     import cupy
-    assert cuda.xp is cupy and backends.namespaces[cupy.ndarray] is cupy
+    assert backends.namespaces[cupy.ndarray] is cuda.xp and cuda.xp.zeros is cupy.zeros
     x = cuda.from_host(np.arange(4.0), 1)
     assert backends.backend_of(x) is cuda and cuda.device_of(x) == backends.device("cuda:0")
-    assert cuda.to_host(x).tolist() == [0, 1, 2, 3] and cuda.copy_to(x, 1) is not x
+    assert cuda.to_host(x).tolist() == [0, 1, 2, 3] and cuda.copy_to(x, 0) is not x
     assert cuda.root(x[1:]) is x and cuda.shares_memory(x[1:], x) and not cuda.shares_memory(x, x.copy())
     for dtype in ("float32", "float16", "int64", "uint8", "int32", "complex64"):
         t = cuda.from_host(np.zeros(3, dtype))
@@ -223,7 +234,7 @@ def test_arrays_of_a_cupy_that_the_user_imported_are_known_at_once(run):
     import cupy
     cupy.ndarray = type("ndarray", (), {"device": cupy.ndarray.device})
     from chainrule import backends
-    print(backends.backend_of(cupy.ndarray()) is backends.cuda, backends.namespaces[cupy.ndarray] is cupy)
+    print(backends.backend_of(cupy.ndarray()) is backends.cuda, backends.namespaces[cupy.ndarray] is backends.cuda.xp)
     """
     assert run(WORKING, code) == "True True"
 
@@ -257,6 +268,42 @@ def test_cuda_is_refused_in_a_forked_child_once_it_was_used(run, used):
     print("done")
     """
     assert run(WORKING, code) == "done"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_workers_of_a_loader_do_without_cuda(run):
+    code = """
+    import chainrule as cr
+    from chainrule import backends
+    from chainrule.utils.data import DataLoader, Dataset
+
+    class Numbers(Dataset):
+        def __init__(self, device): self.device = device
+        def __len__(self): return 4
+        def __getitem__(self, i): return cr.tensor([float(i)], device=self.device) + 1
+
+    backends.cuda.xp.ones(3)  # CUDA is in use when the workers are forked
+    forked = dict(batch_size=2, num_workers=1, multiprocessing_context="fork")
+    assert [one.tolist() for one in DataLoader(Numbers("cpu"), **forked)] == [[[1.0], [2.0]], [[3.0], [4.0]]]
+    try:
+        list(DataLoader(Numbers("cuda"), **forked))
+    except RuntimeError as error:
+        assert "cannot be used in a forked process" in str(error) and "'spawn'" in str(error), error
+        print("refused")
+    """
+    assert run(WORKING, code) == "refused"
+
+
+def test_a_cupy_without_a_driver_explains_itself():
+    """The real one, where it is installed and there is no card."""
+    pytest.importorskip("cupy")
+    from chainrule.backends import cuda
+
+    if cuda.available():
+        pytest.skip("there is a card")
+    done = subprocess.run([sys.executable, "-P", "-c", SAY_WHY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "CuPy cannot use a device (CUDARuntimeError" in done.stdout or "no CUDA device" in done.stdout
 
 
 # --- on a GPU ---

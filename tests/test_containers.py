@@ -81,6 +81,7 @@ def test_deep_nesting_needs_no_recursion():
 # Printing and containers
 
 
+@pytest.mark.cpu_only
 def test_repr():
     net = nn.Sequential(nn.Linear(2, 3), nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh()]))
     net.register_module("none", None)

@@ -30,7 +30,7 @@ def host(tensor):
     return tensor.detach().cpu().numpy()
 
 
-def draw(*shape, device="cpu", requires_grad=False):
+def draw(*shape, device=None, requires_grad=False):
     return cr.tensor(np.random.standard_normal(shape), device=device, requires_grad=requires_grad)
 
 

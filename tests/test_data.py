@@ -25,6 +25,7 @@ from chainrule.utils.data import (
     Dataset,
     DistributedSampler,
     IterableDataset,
+    Prefetcher,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -698,3 +699,31 @@ def test_a_script_without_a_main_guard_is_told_so(module, tmp_path, environment)
         timeout=60,
     )
     assert done.returncode == 1 and 'if __name__ == "__main__"' in done.stderr.splitlines()[-1]
+
+
+def test_without_a_card_nothing_is_pinned_and_a_warning_says_so():
+    if cr.cuda.is_available():
+        pytest.skip("there is a card")
+    data = TensorDataset(cr.arange(6.0))
+    with pytest.warns(UserWarning, match="no CUDA device: memory is not pinned"):
+        batches = list(DataLoader(data, batch_size=4, pin_memory=True))
+    assert [x.tolist() for (x,) in batches] == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0]] and not batches[0][
+        0
+    ].is_pinned()
+
+
+def test_prefetched_batches_are_those_of_the_loader(device):
+    loader = DataLoader(TensorDataset(cr.arange(6.0), cr.arange(6)), batch_size=4)
+    ahead = Prefetcher(loader, device)
+    assert len(ahead) == 2
+    for _ in range(2):
+        got = list(ahead)
+        assert [x.tolist() for x, _ in got] == [x.tolist() for x, _ in loader]
+        assert all(one.device.type == device.split(":")[0] for batch in got for one in batch)
+    mixed = [{"x": cr.ones(2), "name": ["a", "b"], "pair": (cr.zeros(1), 3)}]
+    (batch,) = Prefetcher(mixed, device)
+    assert (
+        batch["name"] == ["a", "b"]
+        and batch["pair"][1] == 3
+        and batch["x"].device.type == device.split(":")[0]
+    )

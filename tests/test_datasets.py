@@ -254,6 +254,7 @@ def kept(transform, device="cpu", shape=(4, 3, 6, 5), seed=3):
     return x.numpy(), of_array
 
 
+@pytest.mark.cpu_only
 def test_to_tensor():
     picture = np.arange(24, dtype="u1").reshape(2, 4, 3)
     made = transforms.ToTensor()(picture)

@@ -250,6 +250,7 @@ def test_views_of_complex_numbers_write_through_with_the_right_gradient():
     np.testing.assert_allclose(values(pairs.grad), [[20, -2], [2000, -200]])
 
 
+@pytest.mark.cpu_only
 def test_conversions():
     x = cr.tensor([1.5, -2.0])
     assert x.to(cr.float32, False, True) is not x and x.to(cr.float32) is x and x.to() is x

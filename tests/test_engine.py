@@ -400,6 +400,7 @@ def test_threads_with_graphs_of_their_own_and_a_shared_leaf():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+@pytest.mark.cpu_only
 def test_an_interrupt_leaves_gradients_whole_and_modes_as_they_were():
     x = cr.ones(3, requires_grad=True)
 

@@ -328,6 +328,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), REFUSED)
+@pytest.mark.cpu_only
 def test_bad_arguments_are_named(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -200,6 +200,7 @@ def product_class(library, amp, cast_inputs):
 @pytest.mark.torch
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("cast", [None, "float32", "bfloat16"])
+@pytest.mark.cpu_only
 def test_a_function_of_the_users_own_runs_backward_as_it_ran_forward(cast, enabled):
     torch = pytest.importorskip("torch")
     pytest.importorskip("ml_dtypes")
@@ -229,6 +230,7 @@ def test_custom_bwd_without_custom_fwd():
         Half.apply(cr.ones(1, requires_grad=True)).sum().backward()
 
 
+@pytest.mark.cpu_only
 def test_a_checkpoint_computes_again_in_the_dtypes_of_forward():
     pytest.importorskip("ml_dtypes")
     seen, w = [], cr.randn(3, 3, requires_grad=True)

@@ -228,6 +228,7 @@ BAD_LAYERS = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD_LAYERS, ids=[str(i) for i in range(len(BAD_LAYERS))])
+@pytest.mark.cpu_only  # a device is not asked whether an index is in range
 def test_layers_refuse_what_does_not_fit(call, message):
     with pytest.raises(CLEAN, match=message):
         call()

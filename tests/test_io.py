@@ -219,6 +219,7 @@ def test_devices(device):
     assert from_bytes(data)["x"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.cpu_only
 def test_map_location_function():
     seen = []
 
@@ -352,6 +353,7 @@ def test_both_ways_with_safetensors_of_pytorch(torch, tmp_path, dtype, shape):
         assert found.dtype == wanted.dtype and found.shape == wanted.shape and torch.equal(found, wanted)
 
 
+@pytest.mark.cpu_only
 def test_golden_file():
     """A file written by version 0.1.0; every later version must read it."""
     loaded = load(GOLDEN / "version_1.ckpt")
@@ -587,6 +589,7 @@ def test_fuzzed_headers(sound, count):
 # --- nothing runs ---
 
 
+@pytest.mark.cpu_only
 def test_loading_runs_no_code(tmp_path, environment):
     save(example() | {"device": None}, tmp_path / "a.ckpt")
     script = f"""

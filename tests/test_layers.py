@@ -25,7 +25,7 @@ NOT_IN_TABLE = {
 }
 
 
-def made(row, dtype=cr.float64, device="cpu"):
+def made(row, dtype=cr.float64, device=None):
     """The layer, in training mode, the same at every call."""
     cr.manual_seed(1)
     layer = eval(row.make, {"nn": nn})
@@ -35,7 +35,7 @@ def made(row, dtype=cr.float64, device="cpu"):
     return layer.to(dtype).to(device)
 
 
-def given(row, dtype=cr.float64, device="cpu", requires_grad=False):
+def given(row, dtype=cr.float64, device=None, requires_grad=False):
     """The inputs as Tensors; floats in `dtype`."""
     found = []
     for one, differentiable in zip(row.arrays(), row.differentiable(), strict=True):

@@ -74,6 +74,7 @@ def test_prints_as_in_pytorch(torch, lazy, ordinary, shape):
     assert list(layer.state_dict()) == list(theirs.state_dict())
 
 
+@pytest.mark.cpu_only
 def test_shapes_are_unknown_before():
     layer = nn.LazyBatchNorm1d()
     for one in (layer.weight, layer.running_mean):

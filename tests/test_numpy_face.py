@@ -126,7 +126,7 @@ def evaluated(expression, library, values):
     return eval(expression, {**names, **values, "float": float, "int": int})
 
 
-def tensors(arrays, requires_grad=False, device="cpu"):
+def tensors(arrays, requires_grad=False, device=None):
     return {
         name: cr.tensor(one, requires_grad=requires_grad, device=device)
         if isinstance(one, np.ndarray)
@@ -190,7 +190,13 @@ def test_gradients_flow(expression):
                 continue
             one = cnp.real(one) + 0.5 * cnp.imag(one)
             out = (
-                out + (one * cr.tensor(np.cos(1.0 + np.arange(one.numel())).reshape(tuple(one.shape)))).sum()
+                out
+                + (
+                    one
+                    * cr.tensor(
+                        np.cos(1.0 + np.arange(one.numel())).reshape(tuple(one.shape)), device=one.device
+                    )
+                ).sum()
             )
         return out
 
@@ -296,6 +302,7 @@ def test_constants():
 @pytest.mark.parametrize(
     "make", [np.ones(2), np.ones(2, np.float32), np.float64(2.0), np.float32(2), np.int64(2), np.array(2.0)]
 )
+@pytest.mark.cpu_only
 def test_operators_with_arrays_and_numpy_scalars_on_both_sides(make):
     for operation in (
         lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b, lambda a, b: a**b, lambda a, b: a // b, lambda a, b: a % b,
@@ -385,6 +392,7 @@ def test_bad_calls_are_refused(call):
 # Arrays of every kind
 
 
+@pytest.mark.cpu_only
 def test_numpy_gets_no_array_from_a_tensor_that_requires_grad():
     with pytest.raises(RuntimeError, match=r"requires grad.*\.detach\(\)"):
         np.asarray(X)
@@ -503,6 +511,7 @@ def test_dlpack_refusals():
         cr.from_dlpack([1.0])
 
 
+@pytest.mark.cpu_only
 def test_dlpack_of_bfloat16_is_right_or_refused(torch):
     pytest.importorskip("ml_dtypes")
     try:

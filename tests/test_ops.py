@@ -1,6 +1,7 @@
 """Every row of the table through every property. A row is in `tests/rows/<family>.py`; see `table.py`."""
 
 import importlib
+import os
 import pathlib
 
 import numpy as np
@@ -13,6 +14,10 @@ from chainrule.autograd.op import registry
 from chainrule.autograd.tensor import Tensor
 from tests.table import Row
 
+# As in conftest.py: "fake" is a NumPy-backed device as strict as CUDA, CHAINRULE_TEST_DEVICES=cuda means a card.
+ACCELERATORS = [
+    one for one in os.environ.get("CHAINRULE_TEST_DEVICES", "cpu,fake").split(",") if one != "cpu"
+]
 ROWS = [
     row
     for path in sorted((pathlib.Path(__file__).parent / "rows").glob("*.py"))
@@ -23,7 +28,7 @@ EVERY = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 SMOOTH = pytest.mark.parametrize("row", [row for row in ROWS if row.grad], ids=lambda row: row.id)
 
 
-def tensors(row, dtype="float64", requires_grad=False, device="cpu"):
+def tensors(row, dtype="float64", requires_grad=False, device=None):
     """The row's inputs as Tensors."""
 
     def one(array, differentiable):
@@ -165,6 +170,7 @@ def test_second_derivative(row):
 
 
 @SMOOTH
+@pytest.mark.cpu_only
 def test_plain_backward_makes_no_tensor_and_agrees_with_the_recorded_one(row, monkeypatch):
     def gradients(create_graph):
         inputs = tensors(row, requires_grad=True)
@@ -226,6 +232,7 @@ def test_16_bits_in_16_bits_out(row, dtype):
 
 
 @SMOOTH
+@pytest.mark.cpu_only
 def test_gradients_share_no_memory(row):
     """`.grad` is the leaf's own: writing to it changes no other gradient, input or output."""
     inputs = tensors(row, requires_grad=True)
@@ -240,26 +247,28 @@ def test_gradients_share_no_memory(row):
 
 
 @EVERY
-def test_fake_device_agrees(row):
-    """The strict stand-in for a GPU computes the same, forward and backward, without touching the host."""
-    ours, theirs = tensors(row, requires_grad=True), tensors(row, requires_grad=True, device="fake")
+@pytest.mark.parametrize("device", ACCELERATORS)
+def test_another_device_agrees(row, device):
+    """A card, or the strict stand-in for one, computes the same, forward and backward, without touching the host."""
+    ours, theirs = tensors(row, requires_grad=True), tensors(row, requires_grad=True, device=device)
     kwargs = {
-        name: value.to("fake") if isinstance(value, Tensor) else value for name, value in row.kwargs.items()
+        name: value.to(device) if isinstance(value, Tensor) else value for name, value in row.kwargs.items()
     }
+    close = {"rtol": 1e-12, "atol": 1e-12} if device == "fake" else {"rtol": 1e-9, "atol": 1e-10}
     cr.manual_seed(7)
     there = row.function(*theirs, **kwargs)
     here = seeded(row, ours)
     for one, other in zip(outputs(here), outputs(there), strict=True):
-        assert other.device.type == "fake"
-        np.testing.assert_allclose(host(one), host(other), rtol=1e-12, atol=1e-12)
+        assert other.device.type == device
+        np.testing.assert_allclose(host(one), host(other), **close)
     if row.grad:
         weighted(here).backward()
         weighted(there).backward()
         for one, other in zip(leaves(ours), leaves(theirs), strict=True):
             assert (one.grad is None) == (other.grad is None)
             if one.grad is not None:
-                assert other.grad.device.type == "fake"
-                np.testing.assert_allclose(host(one.grad), host(other.grad), rtol=1e-12, atol=1e-12)
+                assert other.grad.device.type == device
+                np.testing.assert_allclose(host(one.grad), host(other.grad), **close)
 
 
 @SMOOTH
@@ -293,6 +302,7 @@ def test_an_input_overwritten_before_backward_is_noticed_or_harmless(row):
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.grad and row.strided], ids=lambda row: row.id)
+@pytest.mark.cpu_only
 def test_strided_inputs(row):
     """Inputs that lie in memory with gaps, or transposed, give what contiguous ones give."""
     plain = tensors(row, requires_grad=True)

@@ -236,7 +236,7 @@ METHODS = [
 ]
 
 
-def stepper(name, options, device="cpu"):
+def stepper(name, options, device=None):
     x, y, *params = (cr.tensor(one, device=device) for one in weights())
     params = [param.requires_grad_() for param in params]
 

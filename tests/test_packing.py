@@ -29,6 +29,7 @@ def test_padding_and_packing_undo_each_other():
     assert [one.grad.tolist() for one in sequences] == [[0, 1], [0, 1, 2, 3], [0]]
 
 
+@pytest.mark.cpu_only
 def test_a_packed_sequence_converts_and_moves():
     packed = packing.pack_sequence([cr.ones(3, 2), cr.ones(1, 2)], enforce_sorted=False)
     assert packed.double().data.dtype is cr.float64

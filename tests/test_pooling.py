@@ -346,6 +346,7 @@ SQUARE = (1, 2, 4, 4)
         ),
     ],
 )
+@pytest.mark.cpu_only
 def test_refusals(call, error, words):
     with pytest.raises(error, match=words):
         call(cr.zeros(SQUARE))

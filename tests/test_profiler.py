@@ -93,6 +93,7 @@ def test_spans_shapes_and_source_lines():
     assert next(one for one in by_shape if one.key == "linear").input_shapes == linear.input_shapes
 
 
+@pytest.mark.cpu_only
 def test_tables():
     with profiler.profile(record_shapes=True) as prof:
         for _ in range(3):

@@ -192,7 +192,7 @@ def test_a_state_dict_of_pytorch_in_our_module(torch, tmp_path):
     ours.load_state_dict(load(tmp_path / "net.pth"))
     x = np.random.randn(2, 1, 4, 4).astype("f4")
     expected = theirs.eval()(torch.from_numpy(x)).detach().numpy()
-    np.testing.assert_allclose(ours.eval()(cr.from_numpy(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.eval()(cr.tensor(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options"), [("Adam", {"lr": 0.1}), ("SGD", {"lr": 0.1, "momentum": 0.9})])

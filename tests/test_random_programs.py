@@ -84,7 +84,7 @@ class Program:
         total = 0.0
         for value in values[len(inputs) :]:
             weights = np.cos(1.0 + np.arange(np.prod(value.shape))).reshape(value.shape)
-            total = total + (value * (cr.from_numpy(weights) if library is cnp else weights)).sum()
+            total = total + (value * (cr.tensor(weights) if library is cnp else weights)).sum()
         return total
 
     def leaves(self, shift=0.0):
@@ -96,7 +96,7 @@ class Program:
     def slope(self, leaves, create_graph=False):
         """The derivative along the direction: a 0-d Tensor."""
         grads = cr.autograd.grad(self(cnp, leaves), leaves, create_graph=create_graph, materialize_grads=True)
-        return sum((g * cr.from_numpy(v)).sum() for g, v in zip(grads, self.directions, strict=True))
+        return sum((g * cr.tensor(v)).sum() for g, v in zip(grads, self.directions, strict=True))
 
     def numpy_at(self, step):
         with np.errstate(all="ignore"):

@@ -262,6 +262,7 @@ IMAGE, GRID = cr.ones(1, 4, 3, 3), cr.ones(1, 2, 2, 2)
         (lambda: nn.FractionalMaxPool3d(2), ValueError, "either output_size or output_ratio"),
     ],
 )
+@pytest.mark.cpu_only
 def test_bad_arguments(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -159,6 +159,7 @@ X, AT, S = cr.zeros(3, 4), cr.zeros(2, 2, dtype=cr.int64), cr.zeros(2, 2)
         (lambda: X[0].tril(), RuntimeError, "at least 2"),
     ],
 )  # fmt: skip
+@pytest.mark.cpu_only
 def test_bad_calls(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -246,6 +246,7 @@ def _interrupt_backward(moments, depth):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+@pytest.mark.cpu_only
 def test_interrupts_at_random_moments():
     rng = random.Random(1)
     _, interrupted = _interrupt_backward([rng.random() for _ in range(30)], 2_000)

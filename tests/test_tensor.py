@@ -106,6 +106,7 @@ def test_multinomial_draws_with_the_given_frequencies():
         (cr.tensor([1.0, float("nan"), float("inf")]), "tensor([1., nan, inf])"),
     ],
 )
+@pytest.mark.cpu_only
 def test_printing(value, text):
     assert repr(value) == text
 
@@ -114,6 +115,7 @@ def test_printing_a_large_tensor_is_short():
     assert "..." in repr(cr.zeros(1000, 1000)) and len(repr(cr.zeros(1000, 1000))) < 1000
 
 
+@pytest.mark.cpu_only
 def test_conversion():
     x = cr.tensor([1.7, -2.0], requires_grad=True)
     assert x.to(cr.float64).dtype is cr.float64 and x.to("cpu") is x and x.float() is x
@@ -156,6 +158,7 @@ def test_devices(device):
         cr.set_default_device("cpu")
 
 
+@pytest.mark.cpu_only
 def test_mixing_devices_names_both_and_the_fix():
     a, b = cr.ones(2), cr.ones(2, device="fake")
     for operation in (lambda: a + b, lambda: a @ b, lambda: cr.cat([a, b]), lambda: cr.where(b > 0, a, b)):
@@ -288,6 +291,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), BAD, ids=[message[:25] for _, _, message in BAD])
+@pytest.mark.cpu_only
 def test_bad_input_is_answered_clearly(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

@@ -41,7 +41,7 @@ def same_state(ours, theirs, tolerance):
         close(value, theirs[key], tolerance, key)
 
 
-def tensors(library, name, seed, device="cpu"):
+def tensors(library, name, seed, device=None):
     inputs, targets = batch(name, seed)
     return [library.tensor(one, device=device) for one in inputs], library.tensor(targets, device=device)
 
@@ -90,7 +90,8 @@ def test_our_files_give_the_state_back(name, tmp_path):
     cr.save(saved["state_dict"], tmp_path / "model.safetensors")
     model = MODELS[name](cr).eval()
     model.load_state_dict(cr.load(tmp_path / "model.safetensors"))
-    close(model(*saved["inputs"]), saved["eval"], 1e-5)
+    inputs = [one.to(cr.get_default_device()) for one in saved["inputs"]]
+    close(model(*inputs), saved["eval"], 1e-5)
 
 
 def test_a_state_dict_that_does_not_fit_is_named():

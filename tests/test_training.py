@@ -614,6 +614,7 @@ def saddle(x, y):
     return x * x - y * y
 
 
+@pytest.mark.cpu_only
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     figure = training.plot_history(ROWS, tmp_path / "curves.png")
@@ -634,6 +635,7 @@ def test_pictures(tmp_path):
     assert len(sweep.plot(tmp_path / "sweep.png").axes[0].lines) == 3
 
 
+@pytest.mark.cpu_only
 def test_text_where_there_is_no_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -40,7 +40,7 @@ def train(model, batches, steps=3, watch=None, lr=0.05, step=None, loss=F.cross_
     return optimizer
 
 
-def batches(n=8, count=2, device="cpu"):
+def batches(n=8, count=2, device=None):
     return [
         (cr.randn(n, 1, 4, 4, device=device), cr.randint(0, 3, (n,), device=device)) for _ in range(count)
     ]

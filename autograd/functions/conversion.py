@@ -7,27 +7,37 @@ import numpy
 from chainrule.autograd import late, ops
 from chainrule.autograd.interop import native
 from chainrule.autograd.op import op
-from chainrule.backends import backend_of, devices, dtypes, get, namespaces
+from chainrule.backends import backend_of, devices, dtypes, get, layouts, namespaces
+from chainrule.backends import cpu as cpu_backend
 
 
 @op(x=lambda xp, g, source, target: move(g, source=target, target=source), tangent="linear")
-def move(xp, x, *, source, target):
-    """x copied from device `source` to device `target`."""
+def move(xp, x, *, source, target, later=False):
+    """x copied from device `source` to device `target`; `later`: without waiting for the copy, where memory allows."""
     here, there = backend_of(x), get(target)
     if here.batched:
         return here.on_stored(lambda x: move(x, source=source, target=target), x)
     if here is there:
         return here.copy_to(x, target.index)
-    return there.from_host(here.to_host(x), target.index)
+    if later and there is cpu_backend:
+        return here.to_host_later(x)
+    return (there.from_host_later if later else there.from_host)(here.to_host(x), target.index)
 
 
 def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, memory_format=None):
     """The tensor in another dtype or on another device: `x.to("cuda")`, `x.to(cr.float64)`, `x.to(other)`.
 
     PyTorch's orders of arguments: (dtype, non_blocking, copy), (device, dtype, non_blocking, copy) and
-    (other, non_blocking, copy). Returns the tensor itself if nothing changes (unless `copy`).
+    (other, non_blocking, copy). Returns the tensor itself if nothing changes (unless `copy`). memory_format: the order of the
+    elements in memory, `cr.channels_last` for (N, C, H, W) with the channels innermost; None leaves it.
+
+    non_blocking: return before the copy is done. From pinned memory to a card, what is computed there next waits for it by itself,
+    and the memory must not be written until then; from a card into host memory, which is pinned then, the program has to wait, by
+    `cuda.synchronize()` or an event, before it reads. Elsewhere it changes nothing.
     """
     flags = [one for one in args if isinstance(one, builtins.bool)]
+    if flags:
+        non_blocking = flags[0]
     if len(flags) > 1:
         copy = flags[1]
     for one in args:
@@ -45,14 +55,18 @@ def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, me
     if device is not None:
         target = devices.device(device)
         here = input.device
+        if target.type == here.type == "cuda" and target.index is None:
+            target = devices.device("cuda", get("cuda").current_device())
         if target.type != here.type or (
             target.index is not None and here.index is not None and target.index != here.index
         ):
-            out = move(out, source=here, target=target)
+            out = move(out, source=here, target=target, later=non_blocking)
     if dtype is not None:
         wanted = dtypes.as_numpy(dtype)
         if out._array.dtype != wanted:
             out = _astype(out, wanted)
+    if memory_format is not None and memory_format is not layouts.preserve_format:
+        out = out.contiguous(memory_format=memory_format)
     return ops.copy(out) if copy and out is input else out
 
 
@@ -112,7 +126,7 @@ def cpu(input):
 
 def cuda(input, device=None, non_blocking=False):
     """The tensor on a CUDA card."""
-    return to(input, device="cuda" if device is None else device)
+    return to(input, device="cuda" if device is None else device, non_blocking=non_blocking)
 
 
 def numpy_array(input, *, force=False):

@@ -8,7 +8,7 @@ import numpy
 
 from chainrule.autograd import late
 from chainrule.autograd.interop import native
-from chainrule.backends import backend_of, cpu, dtypes, get, layouts, namespaces
+from chainrule.backends import backend_of, cpu, dtypes, get, layouts, namespaces, placement
 from chainrule.backends import devices as _devices
 from chainrule.backends import random as _random_numbers
 
@@ -49,7 +49,14 @@ def allocating(name, size, backend=cpu):
 def put(host, device=None):
     """A raw array on `device` with the values of a NumPy array."""
     backend, where = place(device)
-    return backend.from_host(host, where.index or 0)
+    return backend.from_host(host, where.index)
+
+
+def _made(name, size, device, requires_grad, make):
+    """A Tensor of the array that `make(xp)` computes where it is to lie: nothing is copied there."""
+    backend, where = place(device)
+    with allocating(name, size, backend), _on(backend, where):
+        return _finish(make(backend.xp), requires_grad)
 
 
 def _finish(array, requires_grad):
@@ -199,7 +206,8 @@ def full(
     if dtype is None:
         dtype = dtypes.result_type(fill_value)
     out = empty(size=size, dtype=dtype, layout=layout, device=device)
-    out._array[...] = number(fill_value, out._array.dtype, "full")
+    with placement.around("full", (out._array,)):
+        out._array[...] = number(fill_value, out._array.dtype, "full")
     return out.requires_grad_() if requires_grad else out
 
 
@@ -295,13 +303,13 @@ def arange(
     count = builtins.max(math.ceil((end - start) / step), 0)
     if dtype.kind in "iu":
         start, _, step = whole
-    with allocating("arange", count):
-        host = (start + numpy.arange(count) * step).astype(dtype)
-    return _finish(put(host, device), requires_grad)
+    return _made(
+        "arange", count, device, requires_grad, lambda xp: (start + xp.arange(count) * step).astype(dtype)
+    )
 
 
-def _spaced(name, start, end, steps, dtype, layout):
-    """(`steps` numbers from start to end in float64 or complex128, the dtype meant), the ends rounded to that dtype first."""
+def _spaced(name, start, end, steps, dtype, layout, device, requires_grad, then=None):
+    """`steps` numbers from start to end, computed in float64 or complex128, the ends rounded to the dtype meant first."""
     _strided(name, layout)
     start, end = _endpoint(start, name), _endpoint(end, name)
     if not isinstance(steps, int) or steps < 0:
@@ -310,27 +318,32 @@ def _spaced(name, start, end, steps, dtype, layout):
     default = dtypes.get_default_dtype()
     dtype = dtypes.as_numpy(dtype or (default.to_complex() if complex_ends else default))
     wide = "complex128" if dtype.kind == "c" else "float64"
-    with allocating(name, steps):
-        first, last = (number(one, dtype, name).astype(wide) for one in (start, end))
-        return numpy.linspace(first, last, steps), dtype
+    first, last = (number(one, dtype, name).astype(wide).item() for one in (start, end))
+
+    def make(xp):
+        if wide == "complex128" and xp is not numpy:  # CuPy's linspace has no complex numbers
+            found = xp.linspace(first.real, last.real, steps) + 1j * xp.linspace(first.imag, last.imag, steps)
+        else:
+            found = xp.linspace(first, last, steps)
+        return (found if then is None else then(xp, found)).astype(dtype)
+
+    with numpy.errstate(all="ignore"):
+        return _made(name, steps, device, requires_grad, make)
 
 
 def linspace(
     start, end, steps, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
 ):  # fmt: skip
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    host, dtype = _spaced("linspace", start, end, steps, dtype, layout)
-    return _finish(put(host.astype(dtype), device), requires_grad)
+    return _spaced("linspace", start, end, steps, dtype, layout, device, requires_grad)
 
 
 def logspace(
     start, end, steps, base=10.0, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
 ):  # fmt: skip
     """`steps` numbers from base**start to base**end, evenly spaced in the logarithm."""
-    host, dtype = _spaced("logspace", start, end, steps, dtype, layout)
-    with numpy.errstate(all="ignore"):
-        host = numpy.power(base, host).astype(dtype)
-    return _finish(put(host, device), requires_grad)
+    power = lambda xp, exponents: xp.power(base, exponents)
+    return _spaced("logspace", start, end, steps, dtype, layout, device, requires_grad, power)
 
 
 def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
@@ -338,9 +351,7 @@ def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False,
     _strided("eye", layout)
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"eye: n and m must not be negative, got n={n}, m={m}")
-    with allocating("eye", (n, m)):
-        host = numpy.eye(n, m, dtype=_dtype(dtype))
-    return _finish(put(host, device), requires_grad)
+    return _made("eye", (n, m), device, requires_grad, lambda xp: xp.eye(n, m, dtype=_dtype(dtype)))
 
 
 # Random numbers

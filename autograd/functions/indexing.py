@@ -7,7 +7,7 @@ from chainrule.autograd.modes import local
 from chainrule.autograd.ops import indexing as indexing_ops
 from chainrule.autograd.precision import precision
 from chainrule.autograd.writes import log
-from chainrule.backends import backend_of, namespaces
+from chainrule.backends import backend_of, cpu, namespaces
 
 from .common import index_array, tensor_of, wrap_dim
 
@@ -167,8 +167,10 @@ def setitem(input, index, value):
 
 def _constant(x, value):
     """A number, list or array as a Tensor like x."""
-    from .creation import tensor
+    from .creation import full, tensor
 
+    if isinstance(value, (int, float)) and backend_of(x._array) is not cpu:  # filled there: nothing is copied
+        return full((), value, dtype=x.dtype, device=x.device)
     return tensor(value, dtype=x.dtype, device=x.device)
 
 
@@ -223,8 +225,9 @@ def _aligned(x, dim, index, name, src=None):
 
 
 def _in_range(raw, length, name, lowest=0):
+    """IndexError for an index outside; a device is not asked: as in PyTorch, reading it would stop the queue."""
     raw = backend_of(raw).stored(raw)
-    if raw.size and (int(raw.min()) < lowest or int(raw.max()) >= length):
+    if raw.size and backend_of(raw) is cpu and (int(raw.min()) < lowest or int(raw.max()) >= length):
         worst = int(raw.min()) if int(raw.min()) < lowest else int(raw.max())
         raise IndexError(f"{name}: index {worst} is out of range for a dimension of length {length}")
 
@@ -350,8 +353,11 @@ def index_copy(input, dim, index, source):
 def index_fill(input, dim, index, value):
     """A copy of input with the slices at `index` along `dim` set to `value`."""
     x, axis, raw, _ = _lines(input, dim, index, "index_fill")
-    value, raw = _single(x, value, "index_fill"), backend_of(raw).xp.unique(raw)
-    return _shaped(indexing_ops.index_put(x, value, index=_at(axis, raw)), input)
+    value, xp = _single(x, value, "index_fill"), namespaces[raw.__class__]
+    chosen = xp.zeros(x.shape[axis], dtype="bool")
+    chosen[raw] = True
+    chosen = chosen.reshape(-1, *[1] * (x.ndim - axis - 1))
+    return _shaped(ops.where(late.Tensor._wrap(chosen), value, x), input)
 
 
 def _single(x, value, name):

@@ -6,6 +6,7 @@ from chainrule.autograd import late, ops
 from chainrule.autograd.modes import local
 from chainrule.autograd.ops import strided
 from chainrule.backends import get
+from chainrule.backends.cupy_backend import is_pinned as in_pinned_memory
 
 from . import creation, shape
 from .common import sizes, tensor_of, wrap_dim
@@ -201,14 +202,11 @@ def resize_as_(self, tensor, memory_format=None):
 
 def is_pinned(input, device=None):
     """Whether the tensor lies in page-locked host memory; False without CUDA."""
-    base = input._array
-    while base is not None and type(base).__name__ != "PinnedMemoryPointer":
-        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-    return base is not None
+    return isinstance(input._array, creation.numpy.ndarray) and in_pinned_memory(input._array)
 
 
 def pin_memory(input, device=None):
-    """A copy in page-locked host memory, from which copies to a CUDA card are faster."""
+    """A copy in page-locked host memory, which a CUDA card reads by itself while the host goes on; the tensor, if it lies there."""
     if not isinstance(input._array, creation.numpy.ndarray):
         raise RuntimeError(
             f"pin_memory: only a tensor on the cpu can be pinned, this one is on {input.device}"
@@ -216,8 +214,18 @@ def pin_memory(input, device=None):
     reason = get("cuda").why_not()
     if reason is not None:
         raise RuntimeError(f"pin_memory: page-locked memory needs CUDA, which is not available: {reason}")
-    from cupyx import empty_pinned
-
-    out = late.Tensor._wrap(empty_pinned(input._array.shape, input._array.dtype))
+    if is_pinned(input):
+        return input
+    out = late.Tensor._wrap(get("cuda").empty_pinned(input._array.shape, input._array.dtype))
     out._array[...] = input._array
     return out
+
+
+def record_stream(input, stream):
+    """Keep the tensor's memory, once nobody holds it, until what `stream` was asked to do by then is done.
+
+    For a tensor that a side stream uses, made on another: its memory would go back to the stream it was made on. Does nothing on
+    the CPU.
+    """
+    if input.device.type == "cuda":
+        get("cuda").record_stream(input._array, stream._stream)

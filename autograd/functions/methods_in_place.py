@@ -101,10 +101,11 @@ class InPlace(Later):
         return inplace.assign(self, creation.number(value, self._array.dtype, "fill_"), "fill_")
 
     def copy_(self, src, non_blocking=False):
-        """Overwrite with the elements of `src`, broadcast and converted."""
+        """Overwrite with the elements of `src`, broadcast and converted; non_blocking as in `to`, for what goes to a card."""
         src = (
             src
             if isinstance(src, late.Tensor)
             else creation.tensor(src, dtype=self.dtype, device=self.device)
         )
-        return inplace.assign(self, src.to(self.device).to(self.dtype), "copy_")
+        later = non_blocking and self.device.type != "cpu"  # what goes to the host is read here
+        return inplace.assign(self, src.to(self.device, non_blocking=later).to(self.dtype), "copy_")

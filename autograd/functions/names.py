@@ -59,8 +59,8 @@ FUNCTIONS = {
 
 METHODS = {
     "functions.copies": "narrow_copy",
-    "functions.layout": """as_strided as_strided_ as_strided_scatter is_pinned new_empty_strided pin_memory resize_ resize_as_
-        squeeze_ storage_offset=storage_offset_of swapaxes_ swapdims_ t_ transpose_ unfold unsqueeze_""",
+    "functions.layout": """as_strided as_strided_ as_strided_scatter is_pinned new_empty_strided pin_memory record_stream
+        resize_ resize_as_ squeeze_ storage_offset=storage_offset_of swapaxes_ swapdims_ t_ transpose_ unfold unsqueeze_""",
     "functions.rearranging": "diagflat diagonal_scatter fliplr flipud rot90 select_scatter slice_scatter sum_to_size",
     "functions.repeating": "repeat repeat_interleave tile",
     "functions.scattering": "index_reduce masked_scatter nonzero_static put scatter_reduce",

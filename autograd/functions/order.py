@@ -16,6 +16,7 @@ from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
 from .common import holds, wrap_dim
+from .creation import tensor
 from .reduction import Extreme, not_empty
 from .sorting import order, ordered, sort
 
@@ -23,7 +24,8 @@ from .sorting import order, ordered, sort
 @op()
 def ranked(xp, x, *, axis, rank):
     """Where the element of this rank is along `axis`, which stays with length 1; found in linear time, without sorting."""
-    return xp.take(xp.argpartition(wide(x), rank, axis=axis), xp.asarray([rank]), axis=axis)
+    places = xp.argpartition(wide(x), rank, axis=axis)
+    return places[(slice(None),) * (axis % x.ndim) + (slice(rank, rank + 1),)].copy()
 
 
 @op()
@@ -137,14 +139,17 @@ def _quantile(input, q, dim, keepdim, interpolation, name, skip_nan):
         raise RuntimeError(f"{name}: expected float32 or float64, got {x.dtype}; convert with .float()")
     if interpolation not in _INTERPOLATIONS:
         raise RuntimeError(f"{name}: interpolation must be one of {_INTERPOLATIONS}, got {interpolation!r}")
-    q = q if isinstance(q, late.Tensor) else x.new_tensor(q)
+    given = q if isinstance(q, late.Tensor) else tensor(q, dtype=x.dtype, device="cpu")
+    # A device is not asked: as in PyTorch, reading it would stop the queue.
+    inside = given.device.type != "cpu" or holds(ops.all(ops.logical_and(given >= 0, given <= 1)))
+    q = given if given is q else x.new_full((), q) if not given.ndim else given.to(x.device)
     if q.ndim > 1 or q.dtype is not x.dtype or q.device != x.device:
         raise RuntimeError(
             f"{name}: q must be a number or a vector of {x.dtype} on {x.device}, as input is; "
             f"got {q.dtype} of shape {tuple(q.shape)} on {q.device}"
         )
-    if not holds(ops.all(ops.logical_and(q >= 0, q <= 1))):
-        raise RuntimeError(f"{name}: q must lie in [0, 1], got {q.tolist()}")
+    if not inside:
+        raise RuntimeError(f"{name}: q must lie in [0, 1], got {given.tolist()}")
     if not x.numel():
         raise RuntimeError(f"{name}: expected elements, got shape {tuple(x.shape)}")
     axis = None if dim is None else wrap_dim(dim, x.ndim, name)

@@ -5,7 +5,7 @@ import math
 from chainrule.autograd import late, ops
 from chainrule.autograd.ops import indexing as indexing_ops
 from chainrule.autograd.ops import scatter_reduce as groups_ops
-from chainrule.backends import backend_of, dtypes
+from chainrule.backends import add_at, backend_of, dtypes
 
 from .common import index_array, tensor_of, wrap_dim
 from .indexing import _aligned, _in_range
@@ -64,7 +64,9 @@ def _total(xp, flat, values, owner, include_self):
 
 def _divided(xp, total, owner, include_self):
     """Sums divided by the number of their terms; integers rounded down."""
-    counts = xp.maximum(xp.bincount(owner, minlength=total.numel()) + include_self, 1)
+    counts = xp.full(total.numel(), int(include_self), dtype="int64")
+    add_at(counts, (owner,), 1)
+    counts = xp.maximum(counts, 1)
     if total.dtype.is_floating_point or total.dtype.is_complex:
         return total / late.Tensor._wrap(counts).to(total.dtype)
     return ops.floor_divide(total, late.Tensor._wrap(counts)).to(total.dtype)

@@ -24,7 +24,7 @@ def angle(xp, x):
     """The angle of z in the plane, in (-pi, pi]; of a real number 0, or pi where it is negative."""
     if x.dtype.kind == "c":
         return xp.arctan2(x.imag, x.real)
-    return xp.where(xp.isnan(x), x, (x < 0) * xp.asarray(math.pi, dtype=x.dtype))
+    return xp.where(xp.isnan(x), x, (x < 0) * xp.full((), math.pi, dtype=x.dtype))
 
 
 @op(real=lambda xp, g: g, imag=lambda xp, g: 1j * g, cast="same")

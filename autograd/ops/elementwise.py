@@ -363,6 +363,8 @@ def at_most(xp, x, bound):
 def lerp(xp, start, end, weight):
     """start + weight * (end - start), counted from the nearer end so that both ends are met exactly."""
     way = end - start
+    if weight.__class__ not in namespaces:  # a number: CuPy's `where` takes an array
+        return start + weight * way if abs(weight) < 0.5 else end - (1 - weight) * way
     return xp.where(abs(weight) < 0.5, start + weight * way, end - (1 - weight) * way)
 
 

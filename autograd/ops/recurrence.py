@@ -13,7 +13,10 @@ front: what was there before the first step.
 
 import functools
 
+import numpy
+
 from chainrule.autograd.op import op
+from chainrule.backends import backend_of, get
 
 from .product import matmul
 
@@ -49,20 +52,21 @@ def last(xp, rows, sizes):
 
 
 @functools.lru_cache(maxsize=8)
-def _reversal(sizes):
-    """For each row, the row of the same sequence as far from its end as this one is from its start."""
+def _reversal(sizes, device):
+    """For each row, the row of the same sequence as far from its end as this one is from its start; an array on `device`."""
     starts = [mine.start for mine, _, _ in steps(sizes)]
     lengths = [sum(n > sequence for n in sizes) for sequence in range(sizes[0])]
-    return [
+    rows = [
         starts[lengths[sequence] - 1 - t] + sequence for t, n in enumerate(sizes) for sequence in range(n)
     ]
+    return get(device).from_host(numpy.array(rows), device.index)
 
 
 @op(x=lambda xp, g, sizes: reverse_rows(g, sizes=sizes))
 def reverse_rows(xp, x, *, sizes):
     """Every sequence with its steps in opposite order; (R, H) -> (R, H), its own inverse and transpose."""
     if sizes[-1] < sizes[0]:
-        return x[_reversal(sizes)]
+        return x[_reversal(sizes, backend_of(x).device_of(x))]
     steps_first = x.reshape(len(sizes), sizes[0], x.shape[1])
     return xp.ascontiguousarray(steps_first[::-1]).reshape(x.shape)
 

@@ -25,6 +25,21 @@ class Taps:
     def __init__(self, rows, sources, weights, new_length, length):
         self.rows, self.sources, self.weights = rows, sources, weights
         self.new_length, self.length = new_length, length
+        self._placed = {}
+
+    def placed(self, x, dtype):
+        """`columns` with their arrays where x lies, weights in `dtype`; they are copied there once."""
+        backend = backend_of(x)
+        device = backend.device_of(x)
+        if (device, dtype) not in self._placed:
+            here = lambda one: (
+                one if one is None or isinstance(one, slice) else backend.from_host(one, device.index)
+            )
+            self._placed[device, dtype] = [
+                (here(rows), here(sources), here(None if weights is None else weights.astype(dtype)))
+                for rows, sources, weights in self.columns
+            ]
+        return self._placed[device, dtype]
 
     @functools.cached_property
     def transposed(self):
@@ -58,17 +73,15 @@ def _spaced(places):
 @op(x=lambda xp, g, taps, axis: resample(g, taps=taps.transposed, axis=axis))
 def resample(xp, x, *, taps, axis):
     """The matrix `taps` times every line of x along `axis`: (..., length, ...) -> (..., new_length, ...)."""
-    here = functools.partial(backend_of(x).from_host, index=backend_of(x).device_of(x).index)
     wide = widened(xp, x.dtype)
     before, after = (slice(None),) * axis, (1,) * (x.ndim - axis - 1)
     y = xp.zeros((*x.shape[:axis], taps.new_length, *x.shape[axis + 1 :]), dtype=wide)
-    for k, (rows, sources, weights) in enumerate(taps.columns):
-        spaced = isinstance(sources, slice)
-        part = x[(*before, sources)] if spaced else xp.take(x, here(sources), axis=axis)
+    for k, (rows, sources, weights) in enumerate(taps.placed(x, wide)):
+        part = x[(*before, sources)] if isinstance(sources, slice) else xp.take(x, sources, axis=axis)
         part = part.astype(wide, copy=False)
         if weights is not None:
-            part = part * here(weights.astype(wide)).reshape(-1, *after)
-        place = (*before, rows if isinstance(rows, slice) else here(rows))
+            part = part * weights.reshape(-1, *after)
+        place = (*before, rows)
         if k == 0:
             y[place] = part
         else:

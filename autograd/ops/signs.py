@@ -76,9 +76,9 @@ def _replaced(xp, x, nan, posinf, neginf):
     limits = dtypes.finfo(dtypes.from_numpy(x.dtype))
     top = limits.max if posinf is None else posinf
     bottom = limits.min if neginf is None else neginf
-    y = xp.where(xp.isnan(x), xp.asarray(nan, dtype=x.dtype), x)
-    y = xp.where(x == float("inf"), xp.asarray(top, dtype=x.dtype), y)
-    return xp.where(x == -float("inf"), xp.asarray(bottom, dtype=x.dtype), y)
+    y = xp.where(xp.isnan(x), xp.full((), nan, dtype=x.dtype), x)
+    y = xp.where(x == float("inf"), xp.full((), top, dtype=x.dtype), y)
+    return xp.where(x == -float("inf"), xp.full((), bottom, dtype=x.dtype), y)
 
 
 @op(

@@ -243,20 +243,20 @@ def copysign(x1, x2, /):
 
 def heaviside(x1, x2, /):
     """0 below 0, 1 above, x2 at 0."""
-    a, b = (tensor(one) for one in _floats(x1, x2))
+    a, b = together(*_floats(x1, x2))
     step = ops.where(ops.isnan(a), a, ops.astype(a > 0, a._array.dtype))
     return ops.where(a == 0, b, step)
 
 
 def fmax(x1, x2, /):
     """The larger of two; NaN only where both are."""
-    a, b = (tensor(one) for one in operands(x1, x2))
+    a, b = together(*operands(x1, x2))
     return ops.where(ops.isnan(a), b, ops.where(ops.isnan(b), a, ops.maximum(a, b)))
 
 
 def fmin(x1, x2, /):
     """The smaller of two; NaN only where both are."""
-    a, b = (tensor(one) for one in operands(x1, x2))
+    a, b = together(*operands(x1, x2))
     return ops.where(ops.isnan(a), b, ops.where(ops.isnan(b), a, ops.minimum(a, b)))
 
 

@@ -6,6 +6,7 @@ both lines meet; with `align_corners` at x = i (n - 1) / (n' - 1), so that the c
 float64 inputs and in float32 for others, as in PyTorch, which can decide which of two elements is the nearest.
 """
 
+import functools
 import math
 import operator
 
@@ -152,12 +153,14 @@ def _positions(length, new, scale, corners, real):
     return step * i if corners else step * (i + real(0.5)) - real(0.5)
 
 
+@functools.lru_cache(maxsize=64)
 def _nearest(length, new, scale, offset, real):
     i = numpy.arange(new)
     x = numpy.floor((i.astype(real) + real(offset)) * _step(length, new, scale, False, real))
     return Taps(i, numpy.minimum(x.astype("int64"), length - 1), None, new, length)
 
 
+@functools.lru_cache(maxsize=64)
 def _linear(length, new, scale, corners, real):
     x = numpy.maximum(_positions(length, new, scale, corners, real), 0)
     left = numpy.minimum(x.astype("int64"), length - 1)
@@ -165,6 +168,7 @@ def _linear(length, new, scale, corners, real):
     return _gathered([left, numpy.minimum(left + 1, length - 1)], [1 - t, t], new, length)
 
 
+@functools.lru_cache(maxsize=64)
 def _cubic(length, new, scale, corners, real):
     x = _positions(length, new, scale, corners, real)
     left = numpy.minimum(numpy.floor(x).astype("int64"), length - 1)
@@ -186,6 +190,7 @@ def keys(xp, x, a):
     return xp.where(x <= 1, near, far)
 
 
+@functools.lru_cache(maxsize=64)
 def _antialiased(length, new, scale, cubic, corners, real):
     """The kernel stretched by the scale where that makes the line shorter, cut at the ends and brought to sum 1."""
     step = _step(length, new, scale, corners, real)

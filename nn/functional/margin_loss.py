@@ -167,8 +167,16 @@ def pdist(input, p=2.0):
     if p < 0:
         raise RuntimeError(f"pdist: p must be at least 0, got {p}")
     xp = namespaces[x._array.__class__]
-    first, second = xp.triu_indices(x.shape[0], 1)
+    first, second = _pairs(xp, x.shape[0])
     return norm(ops.take(x, index=(first,)) - ops.take(x, index=(second,)), p, 1)
+
+
+def _pairs(xp, n):
+    """The numbers of the first and of the second of each pair of n, in order, computed: `triu_indices` makes a GPU wait to count them."""
+    count = n * (n - 1) // 2
+    back = count - 1 - xp.arange(count)  # from the last pair
+    row = ((xp.sqrt(8.0 * back + 1.0) - 1.0) / 2.0).astype("int64")
+    return n - 2 - row, n - 1 - (back - row * (row + 1) // 2)
 
 
 @precision("float32")

@@ -12,6 +12,7 @@ from chainrule.autograd.functions.common import index_array
 from chainrule.autograd.ops import pooling
 from chainrule.autograd.precision import precision
 
+from .common import on_host
 from .windows import AXES, batched, check_size, lengths, places, unbatched
 
 
@@ -122,7 +123,7 @@ def _max_unpool(name, n, input, indices, kernel_size, stride, padding, output_si
     kernel, stride, padding = _window(name, n, kernel_size, stride, padding)
     size = _unpooled_size(name, n, x, kernel, stride, padding, output_size)
     check_size(name, (*x.shape[:2], *size))
-    if index.size and not (0 <= int(index.min()) and int(index.max()) < math.prod(size)):
+    if index.size and on_host(index) and not (0 <= int(index.min()) and int(index.max()) < math.prod(size)):
         raise IndexError(
             f"{name}: indices must be places in the output's spatial shape {size}, 0 to {math.prod(size) - 1}, "
             f"got {int(index.min())} to {int(index.max())}; give the output_size that was pooled"

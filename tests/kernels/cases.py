@@ -7,8 +7,43 @@ long enough for several passes, windows that reach over the edge.
 import numpy as np
 
 from chainrule.autograd.ops.softmax import Targets
+from chainrule.backends.random_places import Place
+from tests.kernels.attention_cases import (  # noqa: F401
+    attention_softmax,
+    attention_softmax_gradient,
+    flash_attention,
+    flash_gradients,
+)
+from tests.kernels.convolution_cases import conv, conv_input, conv_weight, last  # noqa: F401
+from tests.kernels.drawn_cases import (  # noqa: F401
+    dropout,
+    elsewhere,
+    move_place,
+    normal_numbers,
+    philox_words,
+    set_place,
+    uniform,
+)
+from tests.kernels.norm_cases import (  # noqa: F401
+    axis_sums,
+    follow_average,
+    rms_standardize,
+    rms_standardize_gradient,
+    scale_and_shift,
+    standardize,
+    standardize_gradient,
+    sum_to,
+)
+from tests.kernels.softmax_cases import (  # noqa: F401
+    class_numbers,
+    cross_entropy,
+    cross_entropy_gradient,
+    log_softmax_gradient,
+    softmax,
+    softmax_gradient,
+)
+from tests.kernels.step_cases import adapt_scale, captured_steps, count_steps, unscale  # noqa: F401
 
-SHAPES = [(1, 1), (3, 7), (5, 32), (2, 1000), (1, 1025), (3, 4096), (9, 8), (2, 3, 33)]
 WINDOWS = [
     # x, kernel, stride, padding, dilation
     ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0), (1, 1)),
@@ -25,93 +60,6 @@ def normal(rng, *shape):
 def places(lengths, kernel, stride, padding, dilation):
     geometry = zip(lengths, kernel, stride, padding, dilation, strict=True)
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in geometry)
-
-
-def softmax(rng):
-    for shape in SHAPES:
-        yield (normal(rng, *shape) * 5,), {"axis": len(shape) - 1}
-
-
-def softmax_gradient(rng):
-    for shape in SHAPES:
-        y = np.exp(normal(rng, *shape))
-        yield (normal(rng, *shape), (True,), y / y.sum(axis=-1, keepdims=True)), {"axis": -1}
-
-
-def log_softmax_gradient(rng):
-    for (g, needs, y), static in softmax_gradient(rng):
-        yield (g, needs, np.log(y)), static
-
-
-def targets(rng, rows, n, weighted):
-    weight = rng.integers(0, 3, rows) / 2 if weighted else None
-    return Targets((np.arange(rows), rng.integers(0, n, rows)), weight)
-
-
-def cross_entropy(rng):
-    for rows, n in [(1, 1), (4, 10), (3, 33), (2, 1500), (5, 64)]:
-        for weighted in (False, True):
-            yield (normal(rng, rows, n) * 3,), {"q": targets(rng, rows, n, weighted)}
-
-
-def cross_entropy_input(rng):
-    for (x,), static in cross_entropy(rng):
-        p = np.exp(x)
-        yield (p / p.sum(axis=1, keepdims=True), normal(rng, len(x))), static
-
-
-def cross_entropy_both(rng):
-    for k, ((x,), static) in enumerate(cross_entropy(rng)):
-        q = static["q"]
-        yield (x, q.index[1], normal(rng, len(x)), q.weight, k % 3 == 2), {}
-
-
-NORMS = [
-    # x, axes, the shape of the weights
-    ((1, 1), (1,), (1,)),
-    ((4, 5), (1,), (5,)),
-    ((130, 40), (1,), (40,)),
-    ((3, 2, 1100), (2,), (1100,)),
-    ((3, 4, 8), (1, 2), (4, 8)),
-    ((2, 3, 4, 5), (2, 3), (3, 4, 1)),
-    ((2, 2, 2, 700), (2, 3), (2, 2, 1)),
-    ((3, 4, 5, 7), (0, 2, 3), (4, 1, 1)),
-    ((5, 3, 2000), (0, 2), (3, 1)),
-]
-
-
-def standardize(rng):
-    for shape, axes, weights in NORMS:
-        x = normal(rng, *shape) * 2 + 3
-        yield (x, normal(rng, *weights), normal(rng, *weights)), {"axes": axes, "eps": 1e-5}
-    yield (normal(rng, 6, 31), None, None), {"axes": (1,), "eps": 1e-5}
-    yield (normal(rng, 6, 3, 20), None, None), {"axes": (0, 2), "eps": 1e-3}
-
-
-def standardize_gradient(rng):
-    for (x, weight, bias), static in standardize(rng):
-        mean = x.mean(axis=static["axes"], keepdims=True)
-        var = x.var(axis=static["axes"], keepdims=True)
-        needs = (True, weight is not None, bias is not None)
-        shapes = [None if one is None else one.shape for one in (weight, bias)]
-        yield ([normal(rng, *x.shape), None, None], needs, x, weight, mean, var, *shapes), static
-
-
-def _last_axes():
-    return [row for row in NORMS if row[0][len(row[0]) - len(row[1]) :] == row[2]]
-
-
-def rms_standardize(rng):
-    for shape, axes, weights in _last_axes():
-        yield (normal(rng, *shape) * 2 + 1, normal(rng, *weights)), {"axes": axes, "eps": 1e-5}
-    yield (normal(rng, 6, 31), None), {"axes": (1,), "eps": 1e-5}
-
-
-def rms_standardize_gradient(rng):
-    for (x, weight), static in rms_standardize(rng):
-        square = (x * x).mean(axis=static["axes"], keepdims=True)
-        shape = None if weight is None else weight.shape
-        yield ([normal(rng, *x.shape), None], (True, weight is not None), x, weight, square, shape), static
 
 
 def column_sums(rng):
@@ -140,17 +88,6 @@ def bias_activation_gradient(rng):
         yield (normal(rng, *x.shape), x, bias), static
 
 
-def philox_words(rng):
-    yield (0, 0, 1), {}
-    yield (67280421310721, 5, 1000), {}
-    yield (2**64 - 3, 2**32 - 5, 300), {}
-
-
-def dropout(rng):
-    for shape in [(1,), (3,), (4, 5), (1000,), (31, 33)]:
-        yield (normal(rng, *shape) + 10, 2**63 + 11, 2**32 - 7, 0.3), {}
-
-
 def embedding_weight(rng):
     for count, rows, n, factor in [
         (1, 1, 1, False),
@@ -173,7 +110,8 @@ def pool(rng, dilated=True):
         size = places(shape[2:], kernel, stride, padding, dilation)
         x = rng.permutation(int(np.prod(shape))).reshape(shape) / 8 - 3  # no ties, also in 16 bits
         static = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "size": size}
-        yield (x,), static
+        for one in (x, last(x)):
+            yield (one,), dict(static)
         if dilated and stride[0] > 1:  # windows past the end
             yield (x,), static | {"size": (size[0] + 1, size[1])}
 
@@ -241,6 +179,16 @@ def lstm_back(rng):
         yield (*given, *coefficients[:2], weight, *coefficients[2:]), {"sizes": sizes}
 
 
+def state_back(rng):
+    for k, (sizes, n) in enumerate(SEQUENCES):
+        for gates in (1, 3):
+            rows = sum(sizes)
+            given = normal(rng, rows + sizes[0], n), normal(rng, rows, gates * n), normal(rng, rows, n)
+            given = given if k else (given[0], None, None)
+            slopes = [normal(rng, rows, n) for _ in range(gates)]
+            yield (*given, normal(rng, gates * n, n) / n, *slopes), {"sizes": sizes}
+
+
 def gru(rng):
     for k, (sizes, n) in enumerate(SEQUENCES):
         bias = normal(rng, 3 * n) if k else None
@@ -306,6 +254,9 @@ CASES = {
     "gelu_gradient": element_gradients,
     "gelu_tanh_gradient": element_gradients,
     "silu_gradient": element_gradients,
+    "normal": normal_numbers,
+    "adam": captured_steps(adam),
+    "sgd": captured_steps(sgd),
     "embedding_sorted": embedding_weight,
     "embedding_atomic": embedding_weight,
     "max_pool": pool,
@@ -331,12 +282,17 @@ def converted(value, dtype, wide, to=lambda array: array):
         return Targets(*(converted(one, wide, wide, to) for one in value))
     if isinstance(value, (list, tuple)):
         return type(value)(converted(one, dtype, wide, to) for one in value)
-    return value
+    return elsewhere(value, to) if isinstance(value, Place) else value
 
 
 # Positions of the arguments that are of the dtype computed in.
 WIDE = {
-    "cross_entropy_both": (2, 3),
+    "attention_softmax_gradient": (3, 4),
+    "flash_gradients": (5,),
+    "cross_entropy": ("over",),
+    "cross_entropy_gradient": ("over",),
+    "scale_and_shift": (1, 2),
+    "follow_average": (1,),
     "standardize_gradient": (4, 5),
     "rms_standardize_gradient": (4,),
     "adam": (6,),
@@ -345,11 +301,24 @@ WIDE = {
 }
 
 
+# Arguments, by position or name, whose dtype is the same whatever that of the arrays is.
+FIXED = {"adam": ("numbers",), "sgd": ("numbers",), "unscale": (1,), "adapt_scale": (0, 3)}
+
+# What draws numbers draws other ones for another dtype.
+AS_THEY_ARE = ("uniform", "normal")
+
+
 def arguments(name, args, kwargs, dtype, wide, to=lambda array: array):
     """(args, kwargs) for the kernel's function."""
-    special = WIDE.get(name, ())
-    args = tuple(converted(one, wide if k in special else dtype, wide, to) for k, one in enumerate(args))
-    return args, {key: converted(value, dtype, wide, to) for key, value in kwargs.items()}
+    special, fixed = WIDE.get(name, ()), FIXED.get(name, ())
+
+    def argument(key, value):
+        if key in fixed:
+            return to(value.copy())
+        return converted(value, wide if key in special else dtype, wide, to)
+
+    args = tuple(argument(k, one) for k, one in enumerate(args))
+    return args, {key: argument(key, value) for key, value in kwargs.items()}
 
 
 def flat(result):
@@ -364,6 +333,8 @@ def reference(kernel, args, kwargs):
 
     def exact(value):
         if isinstance(value, np.ndarray):
+            if kernel.name in AS_THEY_ARE:
+                return value.copy()
             return value.astype("float64") if value.dtype.kind in "fV" else value.copy()
         if isinstance(value, Targets):
             return Targets(*map(exact, value))
@@ -386,6 +357,6 @@ def check(name, dtype, got, expected):
                 ours.astype("float64"),
                 right,
                 rtol=tolerance,
-                atol=tolerance * max(size, 1e-3),
+                atol=tolerance * max(size, 1e-2),
                 err_msg=f"{name} {dtype}",
             )

@@ -1,9 +1,11 @@
-"""A pytest plugin, `-p tests.kernels.on_fake`: the stand-in for a GPU with the CUDA kernels, run by the emulator.
+"""A pytest plugin, `-p tests.kernels.on_fake`: the stand-in for a GPU with the CUDA kernels, run by the emulator,
+and its matrix products through the binding of cuBLASLt to a library that computes on the host.
 
 With CHAINRULE_TEST_DEVICES=fake any test then goes through the kernels, the code that launches them and their guards.
 """
 
 from chainrule.backends import cuda_kernels, get
+from tests.kernels import fake_cublaslt
 from tests.kernels.emulator import Emulator
 
 
@@ -17,7 +19,11 @@ def installed():
 
 def pytest_configure(config):
     config.launch = installed()
+    config.gemm = fake_cublaslt.products_on_fake(get("fake"), config.launch)
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    products = config.gemm.library.entries.calls
+    names = sorted({one.epilogue.name for one in products})
+    terminalreporter.write_line(f"matrix products: {len(products)}, with epilogues {' '.join(names)}")
     terminalreporter.write_line(f"kernels launched: {' '.join(sorted(set(config.launch.launched)))}")

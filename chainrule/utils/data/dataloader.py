@@ -1,6 +1,7 @@
 """`DataLoader`: batches of a dataset, made in this process or by workers, always in the same order."""
 
 import collections
+import functools
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ from chainrule.backends.random import Generator, default_generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .fetch import make_fetcher
+from .pinning import Pinner, can_pin, pinned
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
 
@@ -23,8 +25,8 @@ class DataLoader:
     num_workers: processes that make batches ahead, `prefetch_factor` (2) each; 0 makes them here. The batches are the
     same for every number of workers, including what the dataset draws from chainrule's generator. With
     persistent_workers the processes live as long as the loader. worker_init_fn is called with the worker's number in each.
-    timeout: seconds to wait for a batch. pin_memory is accepted; it changes nothing (CuPy copies to a card through pinned
-    memory of its own).
+    timeout: seconds to wait for a batch. pin_memory: give batches in page-locked memory, which `x.to("cuda", non_blocking=True)`
+    copies while the program goes on; with workers a thread puts them there. Without a card a warning says that it has no effect.
 
     `state_dict()` says where the loader is, in the middle of an epoch too, and `load_state_dict()` goes on from there.
 
@@ -216,6 +218,7 @@ class _Iterator:
         if not loader._iterable:
             progress.batches = given
             collections.deque(itertools.islice(self._questions, given), maxlen=0)
+        self._pin = loader.pin_memory and can_pin()
         self._begin(seed)
         if loader._iterable:
             collections.deque(itertools.islice(self, given), maxlen=0)
@@ -249,7 +252,7 @@ class _InProcess(_Iterator):
             self._progress.batches += 1
             raise
         self._progress.batches += 1
-        return batch
+        return pinned(batch) if self._pin else batch
 
 
 class _WithWorkers(_Iterator):
@@ -260,6 +263,7 @@ class _WithWorkers(_Iterator):
         self._pool = loader._workers()
         self._pool.start(seed)
         self._ahead = loader.num_workers * (loader.prefetch_factor or 2)
+        self._pinner = Pinner() if self._pin else None
         self._ask()
 
     def _ask(self):
@@ -277,13 +281,24 @@ class _WithWorkers(_Iterator):
             raise RuntimeError(
                 "DataLoader: with persistent_workers one iterator can be used at a time, and a newer one was made"
             )
+        pinner = self._pinner
         while self._pool is not None and self._pool.outstanding:
+            if pinner and (pinner.full or not self._pool.ready):
+                break  # there is one to give; the next is fetched when it is there
             answer = self._pool.receive()
             self._ask()
-            if answer[0] != "end":
+            if answer[0] == "end":
+                continue
+            if pinner is None:
                 self._progress.batches += 1
                 return unpack(answer)
+            pinner.put(functools.partial(unpack, answer))
+        if pinner:
+            self._progress.batches += 1
+            return pinner.take()
         if self._pool is not None and not self._loader.persistent_workers:
             self._pool.close()
+        if pinner is not None:
+            pinner.close()
         self._pool = None
         self._end()

@@ -204,6 +204,11 @@ class Pool:
         """How many questions have not been answered."""
         return len(self._outstanding)
 
+    @property
+    def ready(self):
+        """Whether the next answer is there already."""
+        return bool(self._outstanding) and self._connections[self._outstanding[0]].poll()
+
     def receive(self):
         """The next answer: (kind, ...), see the top of the module. RuntimeError if it cannot come any more."""
         ident = self._outstanding.popleft()
