@@ -130,6 +130,8 @@ class CupyBackend(Backend):
         self._lock = threading.RLock()
         if self._xp is not None:
             disown(self.array_type)
+            placement.cards = None  # nothing is to ask the driver which card is current
+            self.flying = Flying()
             self._xp = None
             self._devices = []
             self._probed, self._reason = True, _FORKED

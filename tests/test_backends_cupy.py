@@ -280,9 +280,15 @@ def test_forked_workers_of_a_loader_do_without_cuda(run):
     class Numbers(Dataset):
         def __init__(self, device): self.device = device
         def __len__(self): return 4
-        def __getitem__(self, i): return cr.tensor([float(i)], device=self.device) + 1
+        def __getitem__(self, i):
+            x = cr.tensor([float(i)], device=self.device, requires_grad=True)
+            (x * x).sum().backward()
+            return x.detach() + 1
 
     backends.cuda.xp.ones(3)  # CUDA is in use when the workers are forked
+    import cupy
+    def asked(): raise AssertionError("the driver was asked in a forked process")
+    cupy.cuda.runtime.getDevice = backends.placement.cards._current = asked
     forked = dict(batch_size=2, num_workers=1, multiprocessing_context="fork")
     assert [one.tolist() for one in DataLoader(Numbers("cpu"), **forked)] == [[[1.0], [2.0]], [[3.0], [4.0]]]
     try:

@@ -60,7 +60,7 @@ def test_every_entry_point_has_parameters_of_eight_bytes_and_is_launched_by_some
 
 
 def test_the_manual_lists_every_kernel():
-    page = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "gpu_kernels.md").read_text()
     for kernel in KERNELS.values():
         assert f"| `{kernel.name}` | {kernel.source} |" in page, kernel.name
 

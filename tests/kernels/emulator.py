@@ -38,6 +38,8 @@ FLAGS = (
 # Orders in which threads run between barriers, and blocks one after the other, as in `simt.h`.
 ORDERS = ("forward", "backward", "lanes backward", "warps backward", "random", "preempted")
 
+_NUMBERS = (int, np.integer, float)
+
 
 @functools.cache
 def library(dtype, source="", texts=(), headers=("simt.h",), flags=()):
@@ -106,10 +108,7 @@ class Emulator:
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(one) for one in values))
         shape = [(ctypes.c_uint * 3)(*one) for one in (grid, block)]
         compiled = library(dtype, source, self.texts, self.headers, self.flags)
-        arrays = [
-            one if one is None or isinstance(one, (int, np.integer, float)) else self.host(one)
-            for one in args
-        ]
+        arrays = [None if one is None or isinstance(one, _NUMBERS) else self.host(one) for one in args]
 
         def launch():
             compiled.simt_schedule(*self.schedule)
@@ -121,12 +120,12 @@ class Emulator:
         if local.capture is None:
             launch()
         else:  # on the fake device
-            given = [one for one in arrays if isinstance(one, np.ndarray)]
+            given = [one for one in arrays if one is not None]
             local.capture.launched(launch, [*given, *self._addressed])
         self._addressed.clear()
 
     def run(self, compiled, entry, arrays, *arguments):
-        """Run one launch; `arrays` are the kernel's arguments as the host sees them. Returns what `launch` in `simt.h` does."""
+        """Run one launch; of the kernel's arguments `arrays` has the arrays, and None for others. Returns what `launch` in `simt.h` does."""
         return getattr(compiled, f"launch_{entry}")(*arguments)
 
     def problem(self, compiled):

@@ -33,11 +33,13 @@ static int count;
 static long long block_number;
 static unsigned char poison = 0xff;
 static bool watching;
+static long guards[64];  // where, in shared memory, a byte of the compiler's says that an array was made
+static int guard_count;
 
 UNCHECKED static void clear(Range& r) {
     free(r.cells);
     size_t cells = (r.last - r.first + r.grain - 1) / r.grain;
-    r.cells = (Cell*)malloc(cells * sizeof(Cell) + 1);
+    r.cells = (Cell*)calloc(cells + 1, sizeof(Cell));
     for (size_t k = 0; k < cells; k++) r.cells[k].wrote.block = r.cells[k].read.block = NOBODY;
 }
 
@@ -59,6 +61,7 @@ UNCHECKED static int look_at(dl_phdr_info* info, size_t, void*) {
 UNCHECKED static void before_block() {
     block_number = blockIdx.x + (long long)gridDim.x * (blockIdx.y + (long long)gridDim.y * blockIdx.z);
     memset((void*)shared.first, poison, shared.last - shared.first);
+    for (int k = 0; k < guard_count; k++) *(unsigned char*)(shared.first + guards[k]) = 1;
 }
 
 UNCHECKED static Range* range_of(uintptr_t at) {
@@ -106,6 +109,8 @@ UNCHECKED static void check(void* pointer, size_t size, bool writes, bool atomic
     if (!simt::current || !watching) return;
     if (at - (uintptr_t)simt::stacks < simt::STACK * simt::THREADS || at - image.first < image.last - image.first) return;
     Range* r = range_of(at);
+    for (int k = 0; r == &shared && k < guard_count; k++)
+        if (at == shared.first + guards[k]) return;
     const char* does = writes ? "written" : "read";
     int thread = int(simt::current - simt::fibers);
     Access me = {block_number, thread, simt::everyone.held, simt::warps[thread / 32].syncs, code};
@@ -139,6 +144,11 @@ UNCHECKED static void undefined(const Source* at, const char* what) {
 
 }  // namespace sanitizer
 
+extern "C" UNCHECKED void simt_guards(int count, const long* places) {
+    sanitizer::guard_count = count < 64 ? count : 64;
+    memcpy(sanitizer::guards, places, sanitizer::guard_count * sizeof(long));
+}
+
 // Names the arrays, in the order of their addresses, and the byte that fills shared memory before each block.
 extern "C" UNCHECKED void simt_watch(int count, const uintptr_t* first, const uintptr_t* last, const long* grains, int poison) {
     using namespace sanitizer;
@@ -157,7 +167,7 @@ extern "C" UNCHECKED void simt_watch(int count, const uintptr_t* first, const ui
 extern "C" UNCHECKED long simt_shared_bytes() {
     using namespace sanitizer;
     long touched = 0;
-    for (size_t k = 0; k < (shared.last - shared.first + 1) / 2; k++) touched += shared.cells[k].wrote.at || shared.cells[k].read.at ? 2 : 0;
+    for (size_t k = 0; k < (shared.last - shared.first) / 2; k++) touched += shared.cells[k].wrote.at || shared.cells[k].read.at ? 2 : 0;
     return touched;
 }
 

@@ -18,7 +18,7 @@
 
 #ifdef SANITIZE
 #define UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
-#define __shared__ static thread_local  // so that all of it lies in one place of its own
+#define __shared__ static __thread  // so that all of it lies in one place of its own
 #else
 #define UNCHECKED
 #define __shared__ static  // one block at a time: one copy is enough
