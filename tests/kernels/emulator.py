@@ -112,7 +112,7 @@ class Emulator:
 
         def launch():
             compiled.simt_schedule(*self.schedule)
-            code = self.run(compiled, entry, arrays, *shape, pointers, len(values))
+            code = self.run(compiled, source, entry, arrays, *shape, pointers, len(values))
             assert code != 1, f"{entry}: {self.problem(compiled)}"
             assert code != 2, f"{entry}: called with {len(values)} arguments"
             self.launched.append(entry)
@@ -124,7 +124,7 @@ class Emulator:
             local.capture.launched(launch, [*given, *self._addressed])
         self._addressed.clear()
 
-    def run(self, compiled, entry, arrays, *arguments):
+    def run(self, compiled, source, entry, arrays, *arguments):
         """Run one launch; of the kernel's arguments `arrays` has the arrays, and None for others. Returns what `launch` in `simt.h` does."""
         return getattr(compiled, f"launch_{entry}")(*arguments)
 

@@ -25,6 +25,7 @@ struct Cell {  // the last accesses to a few bytes
 struct Range {
     uintptr_t first, last;
     long grain;  // bytes of a cell
+    bool same;   // what is written at once by several threads is the same
     Cell* cells;
 };
 
@@ -88,9 +89,16 @@ UNCHECKED static bool ordered(const Access& a, const Access& me) {
     return a.thread != SEVERAL && warp == me.thread / 32 && a.syncs != me.syncs;
 }
 
-UNCHECKED static void race(uintptr_t at, const Access& a, const char* did, const Access& me, const char* does) {
+UNCHECKED static const char* place(const Range* r, uintptr_t at) {  // an address in brackets is put into words by the caller
+    static char text[64];
+    if (r == &shared) snprintf(text, sizeof text, "byte %ld of shared memory", (long)(at - r->first));
+    else snprintf(text, sizeof text, "[%lx]", (long)at);
+    return text;
+}
+
+UNCHECKED static void race(const Range* r, uintptr_t at, const Access& a, const char* did, const Access& me, const char* does) {
     const char* missing = a.block == me.block ? "no barrier between" : "in different blocks";
-    simt::fail("race, %s: [%lx] is %s by thread %d of block %lld (%p), and %s by thread %d of block %lld (%p)", missing, (long)at, did, a.thread, a.block, a.at, does, me.thread, me.block, me.at);
+    simt::fail("race, %s: %s is %s by thread %d of block %lld (%p), and %s by thread %d of block %lld (%p)", missing, place(r, at), did, a.thread, a.block, a.at, does, me.thread, me.block, me.at);
 }
 
 UNCHECKED static void merge(Access& read, const Access& me) {
@@ -114,17 +122,17 @@ UNCHECKED static void check(void* pointer, size_t size, bool writes, bool atomic
     const char* does = writes ? "written" : "read";
     int thread = int(simt::current - simt::fibers);
     Access me = {block_number, thread, simt::everyone.held, simt::warps[thread / 32].syncs, code};
-    if (!r || at + size > r->last) simt::fail("out of bounds: %zu bytes at [%lx] are %s by thread %d of block %lld (%p)", size, (long)at, does, thread, block_number, code);
+    if (!r || at + size > r->last) simt::fail("out of bounds: %zu bytes at %s are %s by thread %d of block %lld (%p)", size, place(r, at), does, thread, block_number, code);
     for (size_t k = (at - r->first) / r->grain; k <= (at - r->first + size - 1) / r->grain; k++) {
         Cell& cell = r->cells[k];
         if (r == &shared) {  // it is another one in every block
             if (cell.wrote.block != block_number) cell.wrote.block = NOBODY;
             if (cell.read.block != block_number) cell.read.block = NOBODY;
-            if (!writes && cell.wrote.block == NOBODY) simt::fail("shared memory [%lx] that no thread of the block has written is read by thread %d of block %lld (%p)", (long)at, thread, block_number, code);
+            if (!writes && cell.wrote.block == NOBODY) simt::fail("%s, which no thread of the block has written, is read by thread %d of block %lld (%p)", place(r, at), thread, block_number, code);
         }
-        if (!ordered(cell.wrote, me) && !(atomic && cell.atomic)) race(at, cell.wrote, "written", me, does);
+        if (!ordered(cell.wrote, me) && !(atomic && cell.atomic) && !(writes && r->same)) race(r, at, cell.wrote, "written", me, does);
         if (writes) {
-            if (!ordered(cell.read, me)) race(at, cell.read, "read", me, does);
+            if (!ordered(cell.read, me)) race(r, at, cell.read, "read", me, does);
             cell.wrote = me, cell.atomic = atomic;
         } else merge(cell.read, me);
     }
@@ -149,8 +157,8 @@ extern "C" UNCHECKED void simt_guards(int count, const long* places) {
     memcpy(sanitizer::guards, places, sanitizer::guard_count * sizeof(long));
 }
 
-// Names the arrays, in the order of their addresses, and the byte that fills shared memory before each block.
-extern "C" UNCHECKED void simt_watch(int count, const uintptr_t* first, const uintptr_t* last, const long* grains, int poison) {
+// Names the arrays, in the order of their addresses, in which of them all that write at once write the same, and the byte that fills shared memory before each block.
+extern "C" UNCHECKED void simt_watch(int count, const uintptr_t* first, const uintptr_t* last, const long* grains, const long* same, int poison) {
     using namespace sanitizer;
     static thread_local char anchor;  // it makes this thread's shared memory
     *(volatile char*)&anchor = 0;
@@ -158,7 +166,7 @@ extern "C" UNCHECKED void simt_watch(int count, const uintptr_t* first, const ui
     dl_iterate_phdr(look_at, nullptr);
     clear(shared);
     for (int k = count; k < sanitizer::count; k++) free(ranges[k].cells), ranges[k].cells = nullptr;
-    for (int k = 0; k < count; k++) ranges[k].first = first[k], ranges[k].last = last[k], ranges[k].grain = grains[k], clear(ranges[k]);
+    for (int k = 0; k < count; k++) ranges[k].first = first[k], ranges[k].last = last[k], ranges[k].grain = grains[k], ranges[k].same = same[k], clear(ranges[k]);
     sanitizer::count = count, sanitizer::poison = (unsigned char)poison, watching = true;
     simt::before_block = before_block, simt::before_atomic = before_atomic;
 }

@@ -52,20 +52,22 @@ class Sanitizer(Emulator):
         self._known.append(self.host(array))
         return super().address(array)
 
-    def run(self, compiled, entry, arrays, *arguments):
-        named = [(f"argument {number}", array) for number, array in enumerate(arrays) if array is not None]
-        named += [("a table's array", array) for array in self._known]
-        self._watched, extents = named, _joined([_extent(array) for _, array in named])
+    def run(self, compiled, source, entry, arrays, *arguments):
+        text = registry.source_text(source) if source else "".join(self.texts)
+        named = zip(_parameters(text, entry), arrays, strict=False)
+        self._watched = [(f"`{name}`", array) for name, array in named if array is not None]
+        same = {id(array) for name, array in self._watched if (entry, name.strip("`")) in SAME_FOR_ALL}
+        self._watched += [("an array of a table", array) for array in self._known]
+        extents = _joined([(*_extent(array), id(array) in same) for _, array in self._watched])
+        kinds = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_long, ctypes.c_long
         columns = [
             (kind * len(extents))(*column)
-            for kind, column in zip(
-                (ctypes.c_size_t, ctypes.c_size_t, ctypes.c_long), zip(*extents, strict=True), strict=True
-            )
+            for kind, column in zip(kinds, zip(*extents, strict=True), strict=True)
         ]
         guards = _guards(compiled._name)
         compiled.simt_guards(len(guards), (ctypes.c_long * len(guards))(*guards))
         compiled.simt_watch(len(extents), *columns, self.poison)
-        code = super().run(compiled, entry, arrays, *arguments)
+        code = super().run(compiled, source, entry, arrays, *arguments)
         compiled.simt_shared_bytes.restype = ctypes.c_long
         used = compiled.simt_shared_bytes()
         assert used <= SHARED_MEMORY, f"{entry}: a block uses {used} bytes of shared memory"
@@ -104,14 +106,21 @@ def _extent(array):
 
 
 def _joined(extents):
-    """Those that overlap as one, in the order of their addresses; empty ones left out."""
+    """(first, last, bytes of an element, same) with those that overlap as one, in order of addresses; empty ones left out."""
     found = []
-    for first, last, size in sorted(one for one in extents if one[0] < one[1]):
+    for first, last, size, same in sorted(one for one in extents if one[0] < one[1]):
         if found and first < found[-1][1]:
-            found[-1] = found[-1][0], max(last, found[-1][1]), min(size, found[-1][2])
-        else:
-            found.append((first, last, size))
+            before = found.pop()
+            first, last, size, same = before[0], max(last, before[1]), min(size, before[2]), same or before[3]
+        found.append((first, last, size, same))
     return found
+
+
+@functools.cache
+def _parameters(text, entry):
+    """The names of a kernel's parameters."""
+    header = text.split(f" {entry}(")[1].split(")")[0]
+    return [one.split()[-1].lstrip("*&") for one in header.split(",")]
 
 
 def _line(compiled, address):
@@ -157,7 +166,9 @@ class Memory:
 
     def _poisoned(self, array):
         array.view("uint8" if array.ndim and array.flags.c_contiguous else array.dtype)
-        np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,)).view("uint8").fill(self.poison)
+        np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,)).view("uint8").fill(
+            self.poison
+        )
         return array
 
     def empty(self, shape, dtype="float64"):
