@@ -306,8 +306,8 @@ def _is_or_among(grad, g):
 
 def conform(grad, shape, dtype):
     """`grad`, an array or a Tensor, summed down to `shape` where the input was broadcast, and cast to `dtype`."""
-    ops = late.ops
-    raw, walk = grad._array if isinstance(grad, late.Tensor) else grad, local.state.walk
+    ops, recorded, walk = late.ops, isinstance(grad, late.Tensor), local.state.walk
+    raw = grad._array if recorded else grad
     levels = walk.levels if walk is not None else ()
     if raw.shape.__class__ is not tuple or shape.__class__ is not tuple or levels:
         from . import batching
@@ -315,9 +315,9 @@ def conform(grad, shape, dtype):
         grad = batching.match(grad, shape, levels)
     if tuple(grad.shape) != tuple(shape):
         grad = ops.sum_to(grad, shape=tuple(shape))
-    raw = grad._array if isinstance(grad, late.Tensor) else grad
+    raw = grad._array if recorded else grad
     if raw.dtype != dtype:
         if raw.dtype.kind == "c" and dtype.kind != "c":
             grad = ops.real(grad)
-        grad = ops.astype(grad, dtype=dtype)
+        grad = ops.astype(grad, dtype=dtype) if recorded else grad.astype(dtype)
     return grad

@@ -7,6 +7,7 @@ views find their way anew from the base when next used, so `y = x[0]; x.mul_(2);
 """
 
 from chainrule.backends import backend_of, dtypes, namespaces, placement
+from chainrule.backends.capturing import local as capturing
 
 from . import late
 from .modes import local
@@ -131,6 +132,8 @@ def check_writable(tensor, name):
             f"{name}: on {tensor.device} this view by strides (shape {tuple(array.shape)}) is a copy, and what it is a view of would not "
             f"see the write; write to that by index, or to a .clone()"
         )
+    if capturing.capture is not None:
+        capturing.capture.writes(array, name)
     if not local.state.grad:
         return
     base = edge.base if edge.__class__ is View else tensor

@@ -41,7 +41,19 @@ _torch_names = {
 class Node:
     """One recorded operation. `op` holds the rules; `edges` has one entry for each input."""
 
-    __slots__ = ("__weakref__", "_meta", "dtype", "edges", "epoch", "hooks", "op", "saved", "shape", "static")
+    __slots__ = (
+        "__weakref__",
+        "_meta",
+        "dtype",
+        "edges",
+        "epoch",
+        "hooks",
+        "lent",
+        "op",
+        "saved",
+        "shape",
+        "static",
+    )
 
     def __init__(self, op, edges, saved, static, epoch, shape, dtype):
         self.op = op
@@ -112,7 +124,8 @@ class Node:
         # A 0-d NumPy result is a scalar, whose class is in no table: it is NumPy's.
         op, xp = self.op, namespaces.get(some.__class__, numpy)
         if kernels and op.gradient_name in kernels:
-            return op.gradient(xp, some, g, saved, edges, self.static, keep)
+            # `lent`: Tensors over what is saved were handed to another graph, which may outlive this node.
+            return op.gradient(xp, some, g, saved, edges, self.static, keep or hasattr(self, "lent"))
         return op.vjp(xp, g, saved, edges, self.static)
 
     def add_to(self, buffer, g, keep):

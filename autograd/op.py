@@ -130,6 +130,7 @@ class Op:
 
     def as_tensors(self, node, saved):
         """What a node saved, as Tensors that stand where the saved values stand in the graph."""
+        node.lent = True
         return tuple(
             self._as_tensor(node, name, value) for (name, _), value in zip(self.saves, saved, strict=True)
         )

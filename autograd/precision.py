@@ -73,12 +73,13 @@ class Block:
         """A Tensor converted; a parameter only once in a block, unless it is written in between."""
         parameter = tensor.is_leaf and tensor.requires_grad and local.state.grad
         if not (self.caching and parameter and dtype.itemsize == 2):
-            return tensor.to(dtype)
+            return late.ops.astype(tensor, dtype=dtypes.as_numpy(dtype))
         key = id(tensor), dtype
         found = self.cache.get(key)
         if found is None or found[0] != tensor._version:
             # The leaf is kept too, so that no other gets its id.
-            found = self.cache[key] = tensor._version, tensor.to(dtype), tensor
+            converted = late.ops.astype(tensor, dtype=dtypes.as_numpy(dtype))
+            found = self.cache[key] = tensor._version, converted, tensor
         return found[1]
 
 

@@ -6,6 +6,8 @@ a fresh alias of its argument; where the argument already belongs to an outer de
 
 import functools
 
+from chainrule.backends.capturing import local as capturing
+
 from . import forward_ad, late
 from .functions.creation import eye
 from .gradients import grad as _grad
@@ -368,6 +370,8 @@ def functional_call(
             path, _, attribute = name.rpartition(".")
             home = module.get_submodule(path)
             table = home._parameters if attribute in home._parameters else home._buffers
+            if capturing.capture is not None:
+                capturing.capture.lent_places.add((id(table), attribute))
             swapped.append((table, attribute, table[attribute]))
             table[attribute] = value
         return module(*args, **(kwargs or {}))

@@ -263,7 +263,10 @@ def trace(ns, function, x, offset=0, axis1=0, axis2=1):
 
 
 @rule("concatenate concat")
-def concatenate(ns, function, arrays, axis=0):
+def concatenate(ns, function, arrays, axis=0, out=None):
+    if out is not None:
+        out[...] = ns.concatenate(arrays, axis)
+        return out
     arrays = [_with(one, arrays) for one in arrays]
     if axis is None:
         arrays, axis = [flat(one) for one in arrays], 0

@@ -18,9 +18,13 @@ None of this knows of CUDA: `chainrule.cuda.graphs` captures there, `fakegraph.p
 
 import contextlib
 import threading
+import weakref
 from typing import NamedTuple
 
 import numpy as np
+
+from . import transfers
+from .backend import backend_of
 
 
 class _Local(threading.local):
@@ -60,6 +64,10 @@ class Capture:
         self.relied = {}  # id of a Tensor -> (the Tensor, its array, its name, the table where it is found and its key there)
         self.leaves = {}  # id of a leaf that a backward pass reached -> (it, its .grad before)
         self.zeroed = set()  # ids of leaves whose .grad was set to None
+        self.lent_places = (
+            set()
+        )  # (id of a module's table, key): where functional_call puts other Tensors for a while
+        self.host_writes = []  # (weak reference to a host array that a Tensor's method wrote, the method, the user's line)
         self._kept = []
         self._before, self._after, self._abandoned = [], [], []
 
@@ -75,12 +83,31 @@ class Capture:
         if known is None or (known[3] is None and table is not None):
             self.relied[id(tensor)] = tensor, tensor._array, name, table, key
 
+    def writes(self, array, name):
+        """Note an in-place write, by the method of that name, to an array that is perhaps the host's: no replay repeats that."""
+        if isinstance(array, np.ndarray):
+            before, place = array.copy(), weakref.ref(array)
+            self.host_writes.append(
+                (weakref.ref(backend_of(array).root(array)), name, transfers.users_line())
+            )
+
+            def restore():
+                if (one := place()) is not None:
+                    one[...] = before
+
+            self.if_abandoned(restore)
+
     def reach(self, leaf):
         """Note a leaf before a backward pass adds to its `.grad`."""
         if id(leaf) not in self.leaves:
-            before = leaf._grad
+            before, place = leaf._grad, weakref.ref(leaf)
             self.leaves[id(leaf)] = leaf, before
-            self.if_abandoned(lambda: setattr(leaf, "_grad", before))
+
+            def restore():
+                if (one := place()) is not None:
+                    one._grad = before
+
+            self.if_abandoned(restore)
 
     def before_replay(self, function):
         """Have `function()` called before each replay, on the stream of the replay."""
@@ -96,18 +123,20 @@ class Capture:
 
     def abandon(self):
         """Call what was registered with `if_abandoned`."""
-        for function in self._abandoned:
+        for function in reversed(self._abandoned):
             function()
 
     @contextlib.contextmanager
     def outside(self):
         """A context in which operations are done, not recorded; its arrays share no memory with the graph's. Keep those the graph uses.
 
-        What was recorded so far has not been computed: only what existed before the capture can be read.
+        What was recorded so far has not been computed: only what existed before the capture can be read. What is copied here is the
+        graph's own affair: `no_transfer` and `count` do not hear of it.
         """
         before, local.capture = local.capture, None
         try:
-            yield
+            with transfers.unheard():
+                yield
         finally:
             local.capture = before
 
@@ -132,9 +161,7 @@ class Capture:
 
     def refuse(self, kind, what, instead, line=None):
         """Raise, or collect, the error that says what the step did, where, and what to do."""
-        from .transfers import users_line
-
-        found = Finding(kind, what, users_line() if line is None else line, instead)
+        found = Finding(kind, what, transfers.users_line() if line is None else line, instead)
         if self.findings is None:
             raise CaptureError(str(found))
         if found not in self.findings:
@@ -144,8 +171,9 @@ class Capture:
 
     def begin_replay(self):
         """Call what was registered with `before_replay`."""
-        for function in self._before:
-            function()
+        with transfers.unheard():
+            for function in self._before:
+                function()
 
     def end_replay(self):
         """Call what was registered with `after_replay`."""

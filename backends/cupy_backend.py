@@ -8,9 +8,11 @@ import contextlib
 import os
 import sys
 import threading
+from types import MappingProxyType
 
 from . import devices, placement
 from .backend import Backend, adopt, disown, register
+from .capturing import local as capturing
 from .flying import Flying
 from .precision_settings import matmul
 
@@ -28,6 +30,23 @@ def is_pinned(array):
     return array is not None
 
 
+class NoPlans:
+    """What stands for cuDNN's plans where there are none."""
+
+    refused = MappingProxyType({})
+
+    def __init__(self, why):
+        self.why_not = lambda: why
+
+
+def _refuse_copy(array, way, instead):
+    capturing.capture.refuse(
+        "copied",
+        f"an array of shape {tuple(array.shape)} is copied {way} the card, and waited for",
+        f"{instead}; or copy by .to(device, non_blocking=True) between the card and pinned memory, as each replay then does",
+    )
+
+
 class CupyBackend(Backend):
     """Arrays on CUDA devices, one `device("cuda", i)` each."""
 
@@ -37,6 +56,7 @@ class CupyBackend(Backend):
     scratch_bytes = 256 << 20  # few launches matter more than caches
     matmul = matmul  # the switches `cr.backends.cuda.matmul`
     gemm, why_no_gemm = None, "no CUDA device was asked for yet"  # what multiplies matrices, or why CuPy does
+    _cudnn_plans = None
 
     def __init__(self):
         super().__init__()
@@ -119,7 +139,13 @@ class CupyBackend(Backend):
             gemm_kernels.install(self, self.gemm, launch)
         from .cudnn.install import install
 
-        self.cudnn_plans = install(self, cupy)  # asked first, as they are registered last
+        self._cudnn_plans = install(self, cupy)  # asked first, as they are registered last
+
+    @property
+    def cudnn_plans(self):
+        """cuDNN's graphs: `cudnn_plans.why_not()` says why it is not used, `.refused` what it had no plan for."""
+        why = self.why_not() or "CHAINRULE_KERNELS=0 leaves it out"
+        return NoPlans(why) if self._cudnn_plans is None else self._cudnn_plans
 
     def claims(self, cls):
         cupy = sys.modules.get("cupy")
@@ -160,6 +186,8 @@ class CupyBackend(Backend):
     # --- copies and memory ---
 
     def from_host(self, array, index=None):
+        if capturing.capture is not None:
+            _refuse_copy(array, "to", "give it to the step as an argument, or make it on the card")
         # CuPy copies what is pageable to memory of its own first; pinned memory it reads when the stream comes to it.
         with self._memory_errors(), self._device(index):
             made = self.xp.asarray(array)
@@ -168,22 +196,46 @@ class CupyBackend(Backend):
             return made
 
     def to_host(self, array):
+        if capturing.capture is not None:
+            _refuse_copy(array, "from", "return it from the step, and read it after the replay")
         return self.xp.asnumpy(array)
 
     def from_host_later(self, array, index=None):
-        if not is_pinned(array):
+        if not is_pinned(array) or (capturing.capture is not None and not array.flags.c_contiguous):
             return self.from_host(array, index)
         with self._memory_errors(), self._device(index):
-            made = self.xp.asarray(array)
-            self.flying.hold(self.xp.cuda.get_current_stream().record(), array)
+            if capturing.capture is None:
+                made = self.xp.asarray(array)
+            else:
+                made = self.xp.empty(array.shape, dtype=array.dtype)
+                self._recorded(made.data.ptr, array.ctypes.data, array, "memcpyHostToDevice")
+            self._keep_until_now(array)
             return made
 
     def to_host_later(self, array):
         out = self.empty_pinned(array.shape, array.dtype)
         with self.xp.cuda.Device(array.device.id):
-            array.get(out=out, blocking=False)
-            self.flying.hold(self.xp.cuda.get_current_stream().record(), array, out)
+            if capturing.capture is None:
+                array.get(out=out, blocking=False)
+            else:
+                array = self.xp.ascontiguousarray(array)
+                self._recorded(out.ctypes.data, array.data.ptr, out, "memcpyDeviceToHost")
+            self._keep_until_now(array, out)
         return out
+
+    def _recorded(self, to, source, host, kind):
+        """Copy between a card and pinned memory in a capture, where CuPy's own functions refuse to."""
+        runtime, stream = self.xp.cuda.runtime, self.xp.cuda.get_current_stream().ptr
+        runtime.memcpyAsync(to, source, host.nbytes, getattr(runtime, kind), stream)
+
+    def _keep_until_now(self, *memory):
+        """Hold memory until the current stream has done what it was asked to do; in a capture, as long as the graph, which copies anew
+        at each replay."""
+        capture = capturing.capture
+        if capture is None:
+            self.flying.hold(self.xp.cuda.get_current_stream().record(), *memory)
+        else:
+            capture.keep(memory)
 
     def empty_pinned(self, shape, dtype):
         """A NumPy array in page-locked memory, which a card reads and writes by itself."""
@@ -209,7 +261,8 @@ class CupyBackend(Backend):
         cuda = self.xp.cuda
         with cuda.Device(array.device.id):
             there = cuda.get_current_stream()
-            array = self.xp.ascontiguousarray(array)
+            if not array.flags.c_contiguous:
+                array = self.xp.ascontiguousarray(array)  # of no dimensions it would make one
             ready = there.record()
         with cuda.Device(index):
             here = cuda.get_current_stream()

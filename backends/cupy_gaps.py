@@ -29,6 +29,12 @@ class Gaps:
                 return module.where(condition, *bits).view(dtypes.bfloat16.dtype)
         return module.where(condition, x, y)
 
+    def empty_like(self, a, *args, **options):
+        """An array like `a` with whatever the memory holds; without the library's questions where `a` lies by rows."""
+        if args or options or not a.flags.c_contiguous:
+            return self._module.empty_like(a, *args, **options)
+        return self._module.empty(a.shape, a.dtype)
+
     def tril(self, m, k=0):
         """The lower triangles of the last two axes, 0 above."""
         return self.where(self._module.tri(*m.shape[-2:], k=k, dtype=bool), m, 0)

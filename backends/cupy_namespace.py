@@ -35,16 +35,22 @@ class Namespace(Gaps):
 
     def matmul(self, a, b, /, out=None, **options):
         """Matrix product over the last two axes; leading axes broadcast, an operand of one axis is a row or a column."""
-        if self._ours(a, b) and not options:
+        if not options and self._ours(a, b):
             a, b = self._alike(a, b)
             if self._gemm.takes(a.dtype):
                 return self._product(a, b, out)
         return self._library_matmul(a, b, out=out, **options)
 
-    def _ours(self, *arrays):
+    def _ours(self, a, b):
         """Whether these are arrays of the library (it refuses others itself), and there is something to multiply them with."""
         kind = self.ndarray
-        return self._gemm is not None and all(isinstance(one, kind) and one.ndim for one in arrays)
+        return (
+            self._gemm is not None
+            and isinstance(a, kind)
+            and isinstance(b, kind)
+            and a.ndim > 0
+            and b.ndim > 0
+        )
 
     def _alike(self, a, b):
         """The operands in their common dtype."""

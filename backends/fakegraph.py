@@ -34,10 +34,13 @@ class FakeCapture(Capture):
     def __enter__(self):
         if local.capture is not None:
             raise RuntimeError("a graph is being captured in this thread already; end it first")
-        for generator in self._generators:
-            generator.begin_capture(self.backend)
         self._plain = _plain_kernels(self.backend)
-        self._plain.__enter__()
+        with contextlib.ExitStack() as undo:
+            for generator in self._generators:
+                generator.begin_capture(self.backend)
+                undo.callback(generator.abandon_capture)
+            self._plain.__enter__()
+            undo.pop_all()
         self._refuser.watch()
         local.capture = self
         return self

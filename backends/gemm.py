@@ -52,7 +52,8 @@ _SCALARS = {DataType.R_32F: np.float32, DataType.R_64F: np.float64, DataType.C_3
 
 @dataclass
 class _Plan:
-    """One call as the library is told it, with the algorithm chosen. `pointers`: Desc -> the number that it is set from."""
+    """One call as the library is told it, with the algorithm chosen. `pointers`: Desc -> the number that it is set from; `scale`:
+    the type of alpha and beta; `one`: the address of an alpha of 1."""
 
     description: Description
     layouts: tuple
@@ -61,6 +62,28 @@ class _Plan:
     pointers: dict
     lock: threading.Lock
     offsets: tuple
+    scale: DataType
+    one: int
+    handle: int
+
+    def __post_init__(self):
+        self.layout_addresses = tuple([one.pointer for one in self.layouts[:3]])
+        self.algorithm_reference = ctypes.byref(self.algorithm)
+        self.pointer_references = [(part, held, ctypes.byref(held)) for part, held in self.pointers.items()]
+
+
+@dataclass
+class _Product:
+    """What is settled by shapes, strides, dtypes and options: that they are right, and what is made for the results.
+
+    shape: the product's. sums: the length of the sums beside it, None if there are none. empty: whether nothing is multiplied.
+    plans: (device, alignments) -> the plan, or what to do instead.
+    """
+
+    shape: tuple
+    sums: int | None
+    empty: bool
+    plans: dict
 
 
 class Gemm:
@@ -99,28 +122,49 @@ class Gemm:
         )
 
     def _multiply(self, a, b, out, extra):
-        shape = gemm_layout.product_shape(a.shape, b.shape)
-        self._check(a, b, out, shape, extra)
-        xp = self.place.xp
+        bias, activation, aux, bias_gradient, beta, tf32 = extra
+        settings = self.settings
+        key = (
+            a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype, None if out is None else _form(out), None if bias is None else _form(bias),
+            None if aux is None else _form(aux), activation, bias_gradient, beta != 0, tf32,
+            settings.allow_fp16_reduced_precision_reduction, settings.allow_bf16_reduced_precision_reduction,
+        )  # fmt: skip
+        product = self._plans.get(key)
+        if product is None:
+            product = self._checked(key, a, b, out, extra)
+        place = self.place
+        if place.several:
+            self._check_devices([one for one in (a, b, out, bias, aux) if one is not None])
         if out is None:
-            out = xp.empty(shape, dtype=a.dtype)
-        elif xp.may_share_memory(out, a) or xp.may_share_memory(out, b):
+            out = place.xp.empty(product.shape, dtype=a.dtype)
+        elif place.xp.may_share_memory(out, a) or place.xp.may_share_memory(out, b):
             return self._through_copy(a, b, out, extra)
-        sums = None
-        if extra.bias_gradient is not None:
-            sums = xp.empty(shape[-2] if extra.bias_gradient == "a" else shape[-1], dtype=out.dtype)
-        if not out.size or not a.shape[-1]:
+        sums = None if product.sums is None else place.xp.empty(product.sums, dtype=out.dtype)
+        if product.empty:
             self._without_terms(out, sums, extra)
         else:
-            vector = extra.bias if sums is None else sums
-            plan = self._plan(a, b, out, vector, extra)
-            if plan.__class__ is str:
+            vector = bias if sums is None else sums
+            plan = self._plan(product, a, b, out, vector, extra)
+            if plan.__class__ is not _Plan:
                 return self._another_way(plan, a, b, out, extra)
-            self._run(plan, a, b, out, vector, extra.aux, extra.beta)
+            self._run(plan, a, b, out, vector, aux, beta)
         return out if sums is None else (out, sums)
 
+    def _checked(self, key, a, b, out, extra):
+        """The `_Product` of these arrays, or the error that says what is wrong with them."""
+        shape = gemm_layout.product_shape(a.shape, b.shape)
+        self._check(a, b, out, shape, extra)
+        sums = {None: None, "a": shape[-2]}.get(extra.bias_gradient, shape[-1])
+        product = _Product(shape, sums, 0 in shape or not a.shape[-1], {})
+        with self._lock:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            return self._plans.setdefault(key, product)
+
     def _another_way(self, which, a, b, out, extra):
-        """Where the library cannot read or write an operand as it lies, or has no algorithm that adds the bias."""
+        """Where the library cannot read or write an operand as it lies, or has no algorithm that adds the bias, or none at all."""
+        if which.__class__ is NotSupported:
+            raise NotSupported(str(which), which.status)
         if which == "a":
             return self._multiply(_copied(self.place.xp, a), b, out, extra)
         if which == "b":
@@ -181,8 +225,6 @@ class Gemm:
             raise ValueError("gemm: bias must be contiguous")
         if extra.activation is not None or extra.aux is not None or extra.bias_gradient is not None:
             gemm_epilogue.check(shape, dtype, extra)
-        if self.place.several:
-            self._check_devices([one for one in (a, b, out, extra.bias, extra.aux) if one is not None])
 
     @staticmethod
     def _packed(vector):
@@ -198,27 +240,26 @@ class Gemm:
 
     # --- plans ---
 
-    def _plan(self, a, b, out, vector, extra):
+    def _plan(self, product, a, b, out, vector, extra):
         """The plan for these arrays, made when first asked for; or what to do instead, for `_another_way`."""
-        pointer, settings, aux = self.place.pointer, self.settings, extra.aux
-        key = (
-            self.place.device(), a.shape, a.strides, a.dtype, b.shape, b.strides, out.strides, out.dtype,
-            self._alignment(pointer(a)), self._alignment(pointer(b)), self._alignment(pointer(out)),
-            vector is not None and self._alignment(pointer(vector)), extra.activation, extra.bias_gradient,
-            aux is not None and (aux.strides, self._alignment(pointer(aux))), extra.beta != 0, extra.tf32,
-            settings.allow_fp16_reduced_precision_reduction, settings.allow_bf16_reduced_precision_reduction,
-        )  # fmt: skip
-        found = self._plans.get(key)
+        place, aux = self.place, extra.aux
+        pointers = [place.pointer(a), place.pointer(b), place.pointer(out)]
+        if vector is not None:
+            pointers.append(place.pointer(vector))
+        if aux is not None:
+            pointers.append(place.pointer(aux))
+        low = 0
+        for one in pointers:
+            low |= one
+        # As a rule all are aligned as well as can be; then there is nothing to tell them apart by.
+        aligned = tuple(map(self._alignment, pointers)) if low & (self.alignment - 1) else None
+        key = place.device(), aligned
+        found = product.plans.get(key)
         if found is None:
             with self._lock:
-                found = self._plans.get(key)
+                found = product.plans.get(key)
                 if found is None:
-                    found = self._new_plan(a, b, out, vector, extra)
-                    if len(self._plans) >= _MOST_PLANS:
-                        self._plans.pop(next(iter(self._plans)))
-                    self._plans[key] = found
-        if found.__class__ is NotSupported:
-            raise NotSupported(str(found), found.status)
+                    found = product.plans[key] = self._new_plan(a, b, out, vector, extra)
         return found
 
     def _new_plan(self, a, b, out, vector, extra):
@@ -247,9 +288,10 @@ class Gemm:
             )
         sizes = [one.dtype.itemsize for one in (a, b, out)]
         offsets = tuple(tuple(map(operator.mul, one, sizes)) for one in arrangement.offsets)
+        scale, lock = self._type(a.dtype)[2], threading.Lock()
+        rest = lock, offsets, scale, self._number(1.0, scale), self.handle()
         plans = [
-            _Plan(description, layouts, one.algorithm, one.workspace, pointers, threading.Lock(), offsets)
-            for one in suggestions
+            _Plan(description, layouts, one.algorithm, one.workspace, pointers, *rest) for one in suggestions
         ]
         if len(plans) == 1 or extra.beta:  # timing would add several times
             return plans[0]
@@ -325,11 +367,13 @@ class Gemm:
     def handle(self):
         """The library's handle for the current device, made when first asked for."""
         device = self.place.device()
-        if device not in self._handles:
+        found = self._handles.get(device)
+        if found is None:
             with self._lock:
-                if device not in self._handles:
-                    self._handles[device] = self.library.handle()
-        return self._handles[device]
+                found = self._handles.get(device)
+                if found is None:
+                    found = self._handles[device] = self.library.handle()
+        return found
 
     def _workspace(self, stream):
         """The address of the memory in which algorithms work on this stream: one for all, as they follow each other there.
@@ -358,29 +402,29 @@ class Gemm:
         place, entries = self.place, self.library.entries
         stream = place.stream()
         workspace = self._workspace(stream) if plan.workspace else None
-        scale = self._type(a.dtype)[2]
-        layout_b, layout_a, layout_d = (one.pointer for one in plan.layouts[:3])
+        layout_b, layout_a, layout_d = plan.layout_addresses
         start_a, start_b, start_d = place.pointer(a), place.pointer(b), place.pointer(out)
-        alpha, beta = self._number(1.0, scale), self._number(beta, scale)
-        handle, algorithm = self.handle(), ctypes.byref(plan.algorithm)
-        description = plan.description.pointer
+        alpha, beta = plan.one, self._number(beta, plan.scale)
+        handle, description = plan.handle, plan.description.pointer
         with plan.lock:  # the pointers are part of the description, which all threads share
-            for part, held in plan.pointers.items():
-                held.value = place.pointer(vector if part == Desc.BIAS_POINTER else aux)
-                status = entries.cublasLtMatmulDescSetAttribute(description, part, ctypes.byref(held), 8)
-                self.library.check("cublasLtMatmulDescSetAttribute", status)
+            for part, held, reference in plan.pointer_references:
+                held.value = place.pointer(vector if part is Desc.BIAS_POINTER else aux)
+                status = entries.cublasLtMatmulDescSetAttribute(description, part, reference, 8)
+                if status:
+                    self.library.check("cublasLtMatmulDescSetAttribute", status)
             for at_a, at_b, at_d in plan.offsets:
                 d = start_d + at_d
                 status = entries.cublasLtMatmul(
                     handle, description, alpha, start_b + at_b, layout_b, start_a + at_a, layout_a, beta, d, layout_d, d, layout_d,
-                    algorithm, workspace, plan.workspace, stream,
+                    plan.algorithm_reference, workspace, plan.workspace, stream,
                 )  # fmt: skip
                 if status:
-                    self.library.check(
-                        "cublasLtMatmul",
-                        status,
-                        f"{a.dtype} {a.shape} @ {b.shape} -> {out.dtype} {out.shape}",
-                    )
+                    about = f"{a.dtype} {a.shape} @ {b.shape} -> {out.dtype} {out.shape}"
+                    self.library.check("cublasLtMatmul", status, about)
+
+
+def _form(array):
+    return array.shape, array.strides, array.dtype
 
 
 def _copied(xp, array):

@@ -15,12 +15,12 @@ def install(backend, gemm, launch):
     """Register the kernels with `backend`; `launch` runs the kernel for sums down columns (None: array code does)."""
 
     def taken(*arrays):
-        """Whether these (None is passed over) are arrays of the backend of one dtype that can be multiplied."""
-        given = [one for one in arrays if one is not None]
-        first = given[0]
-        return gemm.takes(first.dtype) and all(
-            one.__class__ is backend.array_type and one.dtype == first.dtype for one in given
-        )
+        """Whether these (None is passed over, but for the first) are arrays of the backend of one dtype that can be multiplied."""
+        kind, dtype = backend.array_type, arrays[0].dtype
+        for one in arrays:
+            if one is not None and (one.__class__ is not kind or one.dtype != dtype):
+                return False
+        return gemm.takes(dtype)
 
     def half(*xs, **static):
         return len(xs) > 1 and xs[0].dtype.itemsize == 2 and taken(*xs)
@@ -120,7 +120,8 @@ def _of_dtype(x, dtype):
 
 def _weight_and_bias(xp, gemm, g, x, with_bias):
     """(g^T x, the sums of g over its rows), the second None where it could not be had in the same pass, or was not asked for."""
-    if with_bias and g.dtype.kind != "c":
+    # A product without elements is not computed, and neither are its sums.
+    if with_bias and x.size and g.dtype.kind != "c":
         try:
             return gemm(g.T, x, bias_gradient="a")
         except NotSupported:
@@ -130,6 +131,8 @@ def _weight_and_bias(xp, gemm, g, x, with_bias):
 
 def _matrix(xp, x):
     """x as a matrix, all but the last dimension in one, and lying so that the library can read it."""
+    if x.flags.c_contiguous and x.size:
+        return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
     rows = x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
     steps = gemm_layout.elements(rows)
     return rows if steps and gemm_layout.matrix(*rows.shape, *steps) else xp.ascontiguousarray(rows)

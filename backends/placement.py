@@ -4,6 +4,7 @@ CuPy computes on the current card, also with arrays of another, so the current c
 there is one card nothing is in the way: `begin` is called by the CUDA backend when it finds more than one.
 """
 
+import functools
 from contextlib import nullcontext
 
 from . import backend as backends
@@ -50,9 +51,9 @@ class Cards:
         return nullcontext() if index is None or index == self._current() else self._device(index)
 
     def around_first(self, values):
-        """As `around`, for the first Tensor there is; others may lie elsewhere."""
+        """As `around`, for the first Tensor or array there is; others may lie elsewhere."""
         for one in _flat(values):
-            array = getattr(one, "_array", None)
+            array = getattr(one, "_array", one)
             if array.__class__ is self._array:
                 index = array.device.id
                 return nullcontext() if index == self._current() else self._device(index)
@@ -121,6 +122,19 @@ def kept():
 def around_tensors(*values):
     """A context in which the card is current on which the first tensor among `values`, that lies on one, lies."""
     return _NO_MATTER if cards is None else cards.around_first(values)
+
+
+def on_their_card(function):
+    """Decorator: what `function` computes beside operations is computed on the card of the first tensor among its arguments."""
+
+    @functools.wraps(function)
+    def there(*args, **kwargs):
+        if cards is None:
+            return function(*args, **kwargs)
+        with cards.around_first((args, kwargs)):
+            return function(*args, **kwargs)
+
+    return there
 
 
 def around(name, arrays):

@@ -164,7 +164,10 @@ class Generator:
     def begin_capture(self, backend):
         """What this thread draws from here on is for a graph that is captured on `backend`; call it just before the capture."""
         if self._capture is not None:
-            raise RuntimeError("Generator.begin_capture: another graph that draws from it is being captured")
+            raise RuntimeError(
+                "Generator.begin_capture: another graph that draws from it is being captured, in another thread perhaps; let that end first "
+                "(a lock around the first calls of captured steps)"
+            )
         self._capture = CapturedDraws(self, backend)
         local.capturing = backend.xp
 

@@ -6,6 +6,10 @@ Prints milliseconds of the function (recording nothing), and `func.jvp` in a dir
 parameters as multiples of it: CPU time, medians over rounds of the three, with freed memory kept for the next arrays.
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processor time counts threads that wait, too
+
 import argparse
 import statistics
 import time

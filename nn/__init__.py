@@ -153,6 +153,7 @@ __getattr__, __dir__ = load_later(
     globals(),
     {
         "modules": "chainrule.nn.modules",
+        "parallel": "chainrule.nn.parallel",
         **{name: f"chainrule.nn.{file}:{name}" for file, names in _LATER.items() for name in names.split()},
     },
 )

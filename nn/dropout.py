@@ -3,6 +3,8 @@
 The expectation is then the input itself, so evaluation does nothing. Hinton et al. (2012), Srivastava et al. (2014).
 """
 
+import numbers
+
 from chainrule.autograd.functions.common import tensor_of
 
 from . import functional as F
@@ -12,6 +14,8 @@ from .module import Module
 class _Dropout(Module):
     def __init__(self, p=0.5, inplace=False):
         super().__init__()
+        if not isinstance(p, numbers.Real):
+            raise TypeError(f"{type(self).__name__}: p must be a number, got {type(p).__name__}")
         if not 0 <= p <= 1:
             raise ValueError(f"{type(self).__name__}: p must be a probability, between 0 and 1, got {p}")
         self.p = p

@@ -39,7 +39,8 @@ def accepts(optimizer, capture):
 def refuse(optimizer, param, capture):
     """Refuse a parameter that no kernel updates."""
     what = f"{type(optimizer).__name__}.step has no kernel for a parameter of shape {tuple(param.shape)}, {param.dtype} on {param.device}"
-    capture.refuse("optimizer", what, WORKING)
+    kernels = backend_of(param._array).kernels
+    capture.refuse("optimizer", what, WORKING if kernels else "do not set CHAINRULE_KERNELS=0")
 
 
 def options_of(group, capture=None):

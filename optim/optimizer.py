@@ -107,6 +107,8 @@ class Optimizer:
         super().__init_subclass__(**kwargs)
         if "update" in cls.__dict__ and "together" not in cls.__dict__:
             cls.together = None  # the kernel does what another class's `update` does
+        if "init_state" in cls.__dict__ and "remembers" not in cls.__dict__:
+            cls.remembers = Optimizer.remembers
         if "step" in cls.__dict__:
             cls.step = _hooked(cls.step)
 
@@ -115,6 +117,10 @@ class Optimizer:
     def init_state(self, param, group):
         """{name: value} to remember about a raw array `param`: arrays like it, or the numbers named in `scalars`."""
         return {}
+
+    def remembers(self, group):
+        """Whether parameters have a state with these options: without one, `init_state` need not be asked in every step."""
+        return True
 
     def update(self, param, grad, state, group):
         """One step: write to `param` and the arrays in `state`, assign its numbers. `grad` is not to be written.
@@ -234,9 +240,9 @@ class Optimizer:
 
     def _update(self, param, group):
         """Let `update` do its work on one parameter, piece by piece."""
-        state = self.state.get(param)
+        state = self.state.get(param) or {}
         first = not state
-        if first:
+        if first and self.remembers(group):
             state = self._start(param, group)
         array, grad = param._array, param._grad._array
         plan = self._plans.get(param)

@@ -66,15 +66,18 @@ class SGD(Optimizer):
 
     def init_state(self, param, group):
         xp = namespaces[param.__class__]
-        return {"momentum_buffer": xp.zeros_like(param)} if group["momentum"] else {}
+        return {"momentum_buffer": xp.zeros_like(param)} if self.remembers(group) else {}
+
+    def remembers(self, group):
+        return bool(group["momentum"])
 
     def update(self, param, grad, state, group):
         xp = namespaces[param.__class__]
-        mu, tau = group["momentum"], group["dampening"]
+        mu = group["momentum"]
         work = self.scratch(param, "work")
         d = self.with_decay(param, grad, group)
         if mu:
-            b = state["momentum_buffer"]
+            b, tau = state["momentum_buffer"], group["dampening"]
             if state["first"]:
                 b[...] = d
             else:

@@ -68,21 +68,27 @@ STAGES = (
 
 
 class Report:
-    """The JSON file and the page, written anew whenever something was found."""
+    """The JSON file and the page, written anew whenever something was found. Where they cannot be, as on a full disk, the check goes on."""
 
     def __init__(self, path, **about):
         self.path = path
         self.data = {"schema": 1, **about, "stages": {}}
         self.written = ""
+        self.failed = None
 
     def stage(self, name, **values):
         """Note what is known of a stage, and write."""
         self.data["stages"].setdefault(name, {}).update(values)
         text = json.dumps(self.data, indent=1, default=str)
         if text != self.written:
-            write(self.path, text + "\n")
-            write(self.path.with_suffix(".md"), page(self.data))
-            self.written = text
+            try:
+                write(self.path, text + "\n")
+                write(self.path.with_suffix(".md"), page(self.data))
+                self.written, self.failed = text, None
+            except OSError as error:
+                if self.failed is None:
+                    print(f"gpu-check: the report cannot be written ({error}); going on", flush=True)
+                self.failed = error
 
 
 def environment():
@@ -125,7 +131,7 @@ def run_stage(stage, report, folder, until, rehearse):
         command = [sys.executable, "-P", str(STAGE), str(stage.file), f"--part={path}"]
         command += [
             f"--seconds={max(1, left - 4)}",
-            f"--earlier={report.path}",
+            *[f"--earlier={report.path}"][: int(report.path.exists())],
             *["--rehearse"][: int(rehearse)],
         ]
         with open(log, "a") as output:
@@ -172,6 +178,10 @@ def _watch(process, path, stage, report, until):
                 report.stage(stage.name, items=Part(path).found["items"])
     except BaseException:  # Ctrl-C, or whoever stops us
         kill(process)
+        items = Part(path).found["items"]
+        for item in items.values():
+            item["state"] = "no time" if item["state"] == "running" else item["state"]
+        report.stage(stage.name, state="stopped", items=items)
         raise
     kill(process)  # what it left running
     return process.returncode
@@ -256,7 +266,13 @@ def main():
             if options.rehearse
             else ROOT / "benchmarks" / "results"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        print(f"gpu-check: cannot write to {folder} ({error}); name another folder with --out")
+        return 2
     report = Report(
         free_name(folder, found["gpu"]),
         gpu=found["gpu"],
@@ -268,11 +284,15 @@ def main():
     )
     print(f"gpu-check: {found['gpu']}; writing {report.path} and .md", flush=True)
     stages = [stage for stage in STAGES if stage.name in chosen]
-    code = check(stages, report, options.rehearse, started + PROBE_SECONDS)
-    print(
-        f"gpu-check: {'SOMETHING IS WRONG' if code else 'nothing wrong'}; see {report.path.with_suffix('.md')}"
-    )
-    return code
+    try:
+        code = check(stages, report, options.rehearse, started + PROBE_SECONDS)
+        said = "SOMETHING IS WRONG" if code else "nothing wrong"
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code, said = stop.code if isinstance(stop, SystemExit) else 130, "stopped"
+    print(f"gpu-check: {said}; see {report.path.with_suffix('.md')}")
+    if report.failed is not None:
+        print(f"gpu-check: that is not all of it: the report could not be written ({report.failed})")
+    return code or (2 if report.failed is not None else 0)
 
 
 if __name__ == "__main__":

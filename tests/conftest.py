@@ -83,6 +83,15 @@ def fresh_state():
 
 
 @pytest.fixture
+def emulated():
+    """The CUDA kernels on the fake device, run by the emulator; the launcher, whose `launched` names what ran."""
+    from tests.kernels.recorder import recording
+
+    with recording() as launcher:
+        yield launcher
+
+
+@pytest.fixture
 def environment():
     """Environment variables for a subprocess that is to import this chainrule, installed or not."""
     folder = str(Path(cr.__file__).resolve().parent.parent)

@@ -176,9 +176,10 @@ class Nothing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Nothing())
 from chainrule import backends
 print(backends.cuda.why_not())
+print(backends.cuda.cudnn_plans.why_not(), backends.cuda.cudnn_plans.refused)
 """
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
-    assert "CuPy is not installed; pip install cupy-cuda13x" in done.stdout, done.stderr
+    assert done.stdout.count("CuPy is not installed; pip install cupy-cuda13x") == 2, done.stderr
 
 
 def test_cupy_is_not_imported_before_it_is_asked_for(run):

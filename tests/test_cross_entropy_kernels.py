@@ -127,6 +127,32 @@ def test_hooks_on_saved_values_keep_theirs(recorder):
     )
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("other", ["graph of the gradient", "tangent"])
+def test_another_graph_that_reads_what_is_kept_keeps_it(recorder, reduction, other):
+    x, target = arrays((6, 5))
+    found = []
+    for device in ("fake", "cpu"):
+        logits = cr.tensor(x, device=device, requires_grad=True)
+        scale = cr.tensor(2.5, dtype=cr.float64, device=device, requires_grad=True)
+        along = cr.tensor(np.cos(x), device=device, requires_grad=True)
+        target_ = cr.tensor(target, device=device)
+        if other == "tangent":
+            with cr.autograd.forward_ad.dual_level():
+                loss = F.cross_entropy(
+                    cr.autograd.forward_ad.make_dual(logits, along), target_, reduction=reduction
+                )
+                primal, second = cr.autograd.forward_ad.unpack_dual(loss)
+            loss, wanted = primal.sum() * scale, along
+        else:
+            loss, wanted = F.cross_entropy(logits, target_, reduction=reduction).sum() * scale, scale
+            (g,) = cr.autograd.grad(loss, logits, create_graph=True)
+            second = g * along
+        loss.backward()
+        found.append(cr.autograd.grad(second.sum(), wanted)[0].cpu().numpy())
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
 def test_second_derivatives(recorder):
     found = []
     x, target = arrays((6, 5))

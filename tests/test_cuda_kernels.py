@@ -1,6 +1,7 @@
 """The CUDA kernels on a machine without a card: compiled by NVIDIA's compiler, and run on the CPU against NumPy.
 
-What is not tried here is a card: speed, races between threads, and CuPy's own part. `make gpu-check` does that.
+What they do to memory, in whichever order threads run, is in `test_kernel_sanitizer.py`. What is not tried here is a card: speed, and CuPy's
+own part. `make gpu-check` does that.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ import chainrule.nn.functional as F
 from chainrule.autograd.ops import pooling
 from chainrule.backends import cuda_kernels
 from chainrule.backends.cuda_kernels import KERNELS, registry
-from tests.kernels import cases, emulator, nvrtc
+from tests.kernels import cases, cubin, emulator, ghosts, nvrtc
 
 EMULATED = pytest.mark.skipif(
     emulator.COMPILER is None, reason="g++ is not installed (CXX names another compiler)"
@@ -77,7 +78,12 @@ def test_a_source_compiles(source, dtype, arch):
             "neither NVRTC (pip install 'chainrule[cuda-check]', or CHAINRULE_NVRTC=path) nor nvcc is here"
         )
     code = nvrtc.cubin(registry.source_text(source), [*registry.options(dtype), f"--gpu-architecture={arch}"])
-    assert code[:4] == b"\x7fELF"
+    found = cubin.resources(code)
+    assert set(found) == set(emulator.ENTRY.findall((registry.SOURCES / f"{source}.cu").read_text()))
+    for entry, used in found.items():
+        registers = -(-used.registers // 8) * 8 * ghosts.most_threads()[entry]
+        assert registers <= ghosts.LIMITS["regsPerBlock"], (entry, used)
+        assert used.shared <= ghosts.LIMITS["maxSharedMemoryPerBlock"], (entry, used)
 
 
 def test_an_error_in_a_source_is_reported():
@@ -189,7 +195,7 @@ def test_activations_and_pooling_at_the_edges():
         ("if (threadIdx.x < 63) __shfl_xor_sync(~0u, 1.0f, 1);", "names lane(s .*, which have exited| 31, which exits)"),
         ("if (threadIdx.x < 16) __shfl_xor_sync(0xffffu, 1.0f, 16);", "reads from lane .., which its mask 0000ffff does not name"),
         ("__shfl_xor_sync(0xffffu, 1.0f, 1);", "which its mask 0000ffff does not name"),
-        ("if (threadIdx.x < 16) __syncwarp(0xffffu); else __syncwarp();", "lanes of a warp meet at __syncwarp"),
+        ("if (threadIdx.x % 2) __syncwarp(); else __syncwarp(0x55555555u);", "lanes of a warp meet at __syncwarp"),
         ("if (threadIdx.x < 32)\n__syncthreads(); else\n__syncthreads();", "different barriers, in lines 2 and 3"),
         ("", "called with 2 arguments"),
     ],
@@ -236,11 +242,14 @@ def test_the_launcher_compiles_once_and_passes_arguments_of_eight_bytes():
     assert cupy.compiled == [("--std=c++17", "-DSCALAR=float", "-DWIDE=float")]
     entry, grid, block, args = cupy.launched[0]
     assert (entry, grid, block) == ("softmax", (1, 1, 1), (32, 4, 1))
-    assert args[0] is x and all(one.nbytes == 8 for one in args[2:]) and args[2:] == (2, 3, 0)
+    # CuPy hands on an int, a float and None as eight bytes: `test_cupy_without_card.py` looks.
+    assert args[0] is x and all(type(one) is int for one in args[2:]) and args[2:] == (2, 3, 0)
     KERNELS["standardize"].function(launch, np, x, None, None, axes=(1,), eps=1e-5)
-    assert [type(one) for one in cupy.launched[-1][3]].count(np.float64) == 1
+    assert [type(one) for one in cupy.launched[-1][3]].count(float) == 1
     launch("softmax", "softmax", "float32", (0, 1, 1), (32, 1, 1), x)
     assert len(cupy.launched) == 4
+    launch("softmax", "softmax", "float32", (1, 1, 1), (32, 1, 1), x, None, True, 2**63, 2.0)
+    assert [type(one) for one in cupy.launched[-1][3][1:]] == [type(None), np.int64, np.uint64, np.float64]
     assert launch.constants((1, 2)) is launch.constants((1, 2))
 
 

@@ -1,5 +1,6 @@
 """Datasets, samplers and DataLoader: which samples come, in which order, and what happens when a worker goes wrong."""
 
+import collections
 import importlib
 import itertools
 import math
@@ -721,6 +722,8 @@ def test_prefetched_batches_are_those_of_the_loader(device):
         assert [x.tolist() for x, _ in got] == [x.tolist() for x, _ in loader]
         assert all(one.device.type == device.split(":")[0] for batch in got for one in batch)
     mixed = [{"x": cr.ones(2), "name": ["a", "b"], "pair": (cr.zeros(1), 3)}]
+    (grouped,) = Prefetcher([collections.defaultdict(list, x=cr.ones(2))], device)
+    assert grouped["x"].device.type == device.split(":")[0] and grouped["other"] == []
     (batch,) = Prefetcher(mixed, device)
     assert (
         batch["name"] == ["a", "b"]

@@ -1,5 +1,8 @@
 """Jacobians, Hessians and products; the saddle of (1 - w1 w2)^2; checkpointing, saved-value hooks, anomaly mode."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,12 @@ def test_checkpointing_gives_the_same_bits_and_keeps_nothing():
     y.sum().backward()
     assert len(calls) == 2
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.array([1, 2]) * np.cos([1, 4]))
+
+
+def test_checkpointing_is_where_pytorch_has_it():
+    code = "import chainrule as cr; print(cr.utils.checkpoint.checkpoint(cr.exp, cr.zeros(1)).item())"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "1.0", done.stderr
 
 
 def test_checkpoint_sequential_and_second_derivatives():

@@ -313,7 +313,8 @@ def test_the_fastest_suggestion_is_kept_where_they_are_timed():
         np.testing.assert_allclose(gemm(a, b), a @ b)
     finally:
         settings.benchmark = False
-    (plan,) = gemm._plans.values()
+    (product,) = gemm._plans.values()
+    (plan,) = product.plans.values()
     assert plan.algorithm.data[0] == 4 and plan.workspace == fake_cublaslt.SCRATCH
     gemm(a, b)
     assert count_of_questions(gemm) == 8 and gemm.place.given == [(7, 0)]
@@ -526,6 +527,17 @@ def test_a_linear_layer_takes_three_products_forward_and_backward(on_fake):
         np.testing.assert_allclose(there, here, rtol=1e-12)
     calls = on_fake.library.entries.calls
     assert [(one.epilogue.name, one.batch) for one in calls] == [("BIAS", 1), ("DEFAULT", 1), ("BGRADB", 1)]
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 4), (2, 3, 0)])
+def test_a_linear_layer_without_inputs_has_a_gradient_of_its_bias(on_fake, shape):
+    arrays = numbers(shape), numbers((5, shape[-1])), numbers((5,))
+    for there, here in zip(
+        gradients(cr.nn.functional.linear, *arrays, device="fake"),
+        gradients(cr.nn.functional.linear, *arrays, device="cpu"),
+        strict=True,
+    ):
+        np.testing.assert_allclose(there, here, rtol=1e-5)
 
 
 def test_a_linear_layer_where_the_library_adds_up_no_biases(on_fake):

@@ -254,6 +254,66 @@ def test_models_are_written_once_for_both_libraries(torch, name):
         assert loss == pytest.approx(float(theirs(*map(torch.from_numpy, batch))), rel=1e-4)
 
 
+# --- where it cannot write, and where it is stopped ---
+
+
+def stage_of(check, folder, name):
+    file = folder / f"{name}.py"
+    file.write_text(HEAD + textwrap.dedent(STAGES[name]))
+    return check.Stage(file, 60)
+
+
+def test_a_report_that_cannot_be_written_stops_nothing(check, tmp_path, capsys, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(check, "write", full)
+    report = check.Report(tmp_path / "report.json", gpu="no card", date="today")
+    assert check.check([stage_of(check, tmp_path, name) for name in ("right", "last")], report, True) == 0
+    said = capsys.readouterr().out
+    assert said.count("the report cannot be written ([Errno 28] No space left on device); going on") == 1
+    assert states(report.data["stages"]["last"]) == {"good": "right"} and report.failed is not None
+    monkeypatch.undo()
+    report.stage("last")
+    assert report.failed is None and "last" in json.loads(report.path.read_text())["stages"]
+
+
+def test_a_half_written_file_is_not_left(check, tmp_path):
+    from scripts.gpu.items import write
+
+    with pytest.raises(UnicodeEncodeError):
+        write(tmp_path / "report.md", "\ud800")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_runs(tmp_path, environment):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-P", SCRIPT, "--rehearse", f"--out={tmp_path / 'file'}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and not done.stderr
+    assert (
+        done.stdout.startswith(f"gpu-check: cannot write to {tmp_path / 'file'} (") and "--out" in done.stdout
+    )
+
+
+def test_a_stage_that_is_stopped_says_so(check, tmp_path, monkeypatch):
+    """Ctrl-C, which comes while the script waits for the stage's process."""
+    report = check.Report(tmp_path / "report.json", gpu="no card", date="today")
+    sleep = check.time.sleep
+
+    def interrupted(seconds):
+        sleep(seconds)
+        if "hangs" in (tmp_path / "hanging.json").read_text() if (tmp_path / "hanging.json").exists() else "":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(check.time, "sleep", interrupted)
+    until = check.time.monotonic() + 60
+    with pytest.raises(KeyboardInterrupt):
+        check.run_stage(stage_of(check, tmp_path, "hanging"), report, tmp_path, until, True)
+    found = json.loads(report.path.read_text())["stages"]["hanging"]
+    assert found["state"] == "stopped" and states(found) == {"good": "right", "hangs": "no time"}
+
+
 # --- all of it ---
 
 

@@ -133,6 +133,11 @@ def test_shapes_and_dtypes_that_do_not_fit_leave_everything_as_it_was():
     x = cr.ones(2)
     with pytest.raises(RuntimeError, match=r"\(2,\).*\(3, 2\)"):
         x.add_(cr.ones(3, 2))
+    for shape in [(3,), (1, 2), (0,)]:
+        with pytest.raises(
+            RuntimeError, match=rf"copy_: a source of shape \({shape[0]}.*does not broadcast to \(2,\)"
+        ):
+            x.copy_(cr.ones(shape))
     n = cr.tensor([1, 2])
     with pytest.raises(RuntimeError, match="can't be cast"):
         n.add_(0.5)

@@ -209,6 +209,12 @@ def test_examples_in_docstrings():
             "1 or 3 lengths",
         ),
         (lambda: nn.Dropout(1.5), ValueError, "p must be a probability"),
+        (lambda: nn.Dropout("half"), TypeError, "Dropout: p must be a number, got str"),
+        (
+            lambda: nn.functional.dropout(cr.ones(2), cr.tensor(0.5)),
+            TypeError,
+            "dropout: dropout probability has to be a number, got Tensor",
+        ),
         (lambda: nn.BatchNorm2d(3)(cr.ones(2, 3)), ValueError, "expected 4-d input, got shape \\(2, 3\\)"),
         (lambda: nn.BatchNorm1d(3)(cr.ones(3)), ValueError, "expected 2-d or 3-d"),
         (lambda: nn.GroupNorm(3, 4), ValueError, "divisible by num_groups"),

@@ -151,8 +151,7 @@ def test_wrappers_for_several_cards():
     wrapped = nn.DataParallel(layer)
     assert list(wrapped.state_dict()) == ["module.weight", "module.bias"]
     assert cr.equal(wrapped(cr.ones(4, 2)), layer(cr.ones(4, 2)))
-    with pytest.raises(NotImplementedError, match="one device at most"):
-        nn.DataParallel(layer, device_ids=[0, 1])
+    assert cr.equal(nn.DataParallel(layer, device_ids=[0, 1])(input=cr.ones(4, 2)), layer(cr.ones(4, 2)))
     net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3)))
     net(cr.randn(5, 2))
     state, x = net.state_dict(), cr.randn(5, 2)

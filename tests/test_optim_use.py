@@ -173,6 +173,32 @@ def test_an_optimizer_of_ones_own_in_two_methods():
         optim.Optimizer([with_gradient(1)], {}).step()
 
 
+def test_what_sgd_remembers_may_change_with_momentum_and_in_subclasses():
+    class Counting(optim.SGD):
+        scalars = ("steps",)
+
+        def init_state(self, param, group):
+            return {"steps": 0, **super().init_state(param, group)}
+
+        def update(self, param, grad, state, group):
+            state["steps"] += 1
+            super().update(param, grad, state, group)
+
+    param = with_gradient(2)
+    optimizer = Counting([param], lr=0.5)
+    optimizer.step()
+    optimizer.step()
+    assert optimizer.state[param]["steps"].item() == 2 and param.tolist() == [0, 0]
+    param = with_gradient(2)
+    optimizer = optim.SGD([param], lr=1.0)
+    optimizer.step()
+    assert not optimizer.state
+    optimizer.param_groups[0]["momentum"] = 0.5
+    optimizer.step()
+    optimizer.step()
+    assert param.tolist() == [-2.5, -2.5]
+
+
 @pytest.mark.parametrize("dtype", [cr.float16, cr.float32, cr.complex64])
 def test_a_rule_may_ask_for_the_whole_parameter_in_its_shape(dtype):
     class Normalized(optim.Optimizer):

@@ -298,7 +298,7 @@ def test_devices_compute_the_same(name, options):
         return [param.detach().cpu().numpy() for param in params]
 
     for a, b in zip(run("cpu"), run("fake"), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)  # kernels add up in another order
 
 
 @pytest.mark.parametrize("name", ["LBFGS", "BFGS", "ConjugateGradient"])

@@ -140,6 +140,18 @@ def test_running_extremes_keep_the_last_of_equals_and_a_nan():
     assert grad(lambda x: cr.cummax(x, 0).values, [1.0, 1.0, 0.0]) == [1, 2, 0]
 
 
+@pytest.mark.parametrize("dim", [0, 1, -2])
+def test_scans_of_many_lines_side_by_side_are_those_of_each_line(dim):
+    array = np.random.default_rng(0).standard_normal((9, 7, 60))
+    array[4, 3, ::5] = NAN
+    x = cr.tensor(array)
+    exactly(cr.cumsum(x, dim), np.cumsum(array, dim))
+    exactly(cr.cumprod(x, dim), np.cumprod(array, dim))
+    values, indices = cr.cummin(x, dim)
+    exactly(values, np.minimum.accumulate(array, dim))
+    exactly(values, np.take_along_axis(array, indices.numpy(), dim))
+
+
 def test_logcumsumexp_does_not_overflow_forward_or_backward():
     x = cr.tensor([-1000.0, 1000.0, -INF, 1000.0, 0.0], dtype=cr.float64, requires_grad=True)
     y = cr.logcumsumexp(x, 0)

@@ -11,6 +11,7 @@ from chainrule.autograd.interop import native
 from chainrule.backends import backend_of, cpu, dtypes, get, layouts, namespaces, placement
 from chainrule.backends import devices as _devices
 from chainrule.backends import random as _random_numbers
+from chainrule.backends.cupy_backend import is_pinned
 
 from .common import sizes, tensor_of
 
@@ -52,16 +53,33 @@ def put(host, device=None):
     return backend.from_host(host, where.index)
 
 
-def _made(name, size, device, requires_grad, make):
+def _made(name, size, device, requires_grad, pin_memory, make):
     """A Tensor of the array that `make(xp)` computes where it is to lie: nothing is copied there."""
     backend, where = place(device)
     with allocating(name, size, backend), _on(backend, where):
-        return _finish(make(backend.xp), requires_grad)
+        return _finish(make(backend.xp), requires_grad, pin_memory)
 
 
-def _finish(array, requires_grad):
-    out = late.Tensor._wrap(array)
+def _finish(array, requires_grad, pin_memory=False):
+    out = late.Tensor._wrap(pinned(array) if pin_memory else array)
     return out.requires_grad_() if requires_grad else out
+
+
+def pinned(array, copied=True):
+    """The array in page-locked host memory, or, not `copied`, one like it with whatever that memory holds. RuntimeError without CUDA."""
+    if not isinstance(array, numpy.ndarray):
+        where = backend_of(array).device_of(array)
+        raise RuntimeError(f"pin_memory: only a tensor on the cpu can be pinned, this one is on {where}")
+    cuda = get("cuda")
+    reason = cuda.why_not()
+    if reason is not None:
+        raise RuntimeError(f"pin_memory: page-locked memory needs CUDA, which is not available: {reason}")
+    if is_pinned(array):
+        return array
+    out = cuda.empty_pinned(array.shape, array.dtype)
+    if copied:
+        out[...] = array
+    return out
 
 
 def _dtype(dtype):
@@ -115,11 +133,12 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     no numbers, ValueError for ragged lists.
     """
     if isinstance(data, late.Tensor):
-        return _finish(data.detach().clone().to(device=device, dtype=dtype)._array, requires_grad)
+        return _finish(data.detach().clone().to(device=device, dtype=dtype)._array, requires_grad, pin_memory)
     if data.__class__ in namespaces and data.__class__ is not numpy.ndarray and device is None:
         array = data.copy()
-        return _finish(array if dtype is None else array.astype(dtypes.as_numpy(dtype)), requires_grad)
-    return _finish(put(_host(data, dtype), device), requires_grad)
+        array = array if dtype is None else array.astype(dtypes.as_numpy(dtype))
+        return _finish(array, requires_grad, pin_memory)
+    return _finish(put(_host(data, dtype), device), requires_grad, pin_memory)
 
 
 def as_tensor(data, dtype=None, device=None):
@@ -176,7 +195,10 @@ def _filled(name, doc):
         _strided(name, layout)
         backend, where = place(device)
         with allocating(name, shape, backend), _on(backend, where):
-            return _finish(getattr(backend.xp, name)(shape, dtype=_dtype(dtype)), requires_grad)
+            array = getattr(backend.xp, name)(shape, dtype=_dtype(dtype))
+            if pin_memory:
+                array = pinned(array, copied=name != "empty")
+            return _finish(array, requires_grad)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = doc
@@ -205,7 +227,7 @@ def full(
         fill_value = fill_value.item()
     if dtype is None:
         dtype = dtypes.result_type(fill_value)
-    out = empty(size=size, dtype=dtype, layout=layout, device=device)
+    out = empty(size=size, dtype=dtype, layout=layout, device=device, pin_memory=pin_memory)
     with placement.around("full", (out._array,)):
         out._array[...] = number(fill_value, out._array.dtype, "full")
     return out.requires_grad_() if requires_grad else out
@@ -215,7 +237,7 @@ def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=Fals
     """A 0-d Tensor of one number, of the default float dtype unless `dtype` says otherwise."""
     _strided("scalar_tensor", layout)
     dtype = dtype or (dtypes.result_type(s) if isinstance(s, complex) else dtypes.get_default_dtype())
-    return full((), s, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full((), s, dtype=dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory)
 
 
 def _beside(x, made):
@@ -234,7 +256,8 @@ def _like(function):
     ):  # fmt: skip
         x = tensor_of(input, name)
         made = function(
-            x.shape, *args, dtype=dtype or x.dtype, layout=layout, device=device or x.device, requires_grad=requires_grad, **more
+            x.shape, *args, dtype=dtype or x.dtype, layout=layout, device=device or x.device, requires_grad=requires_grad,
+            pin_memory=pin_memory, **more
         )  # fmt: skip
         return _beside(x, made)
 
@@ -303,12 +326,11 @@ def arange(
     count = builtins.max(math.ceil((end - start) / step), 0)
     if dtype.kind in "iu":
         start, _, step = whole
-    return _made(
-        "arange", count, device, requires_grad, lambda xp: (start + xp.arange(count) * step).astype(dtype)
-    )
+    make = lambda xp: (start + xp.arange(count) * step).astype(dtype)
+    return _made("arange", count, device, requires_grad, pin_memory, make)
 
 
-def _spaced(name, start, end, steps, dtype, layout, device, requires_grad, then=None):
+def _spaced(name, start, end, steps, dtype, layout, device, requires_grad, pin_memory, then=None):
     """`steps` numbers from start to end, computed in float64 or complex128, the ends rounded to the dtype meant first."""
     _strided(name, layout)
     start, end = _endpoint(start, name), _endpoint(end, name)
@@ -328,14 +350,14 @@ def _spaced(name, start, end, steps, dtype, layout, device, requires_grad, then=
         return (found if then is None else then(xp, found)).astype(dtype)
 
     with numpy.errstate(all="ignore"):
-        return _made(name, steps, device, requires_grad, make)
+        return _made(name, steps, device, requires_grad, pin_memory, make)
 
 
 def linspace(
     start, end, steps, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
 ):  # fmt: skip
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    return _spaced("linspace", start, end, steps, dtype, layout, device, requires_grad)
+    return _spaced("linspace", start, end, steps, dtype, layout, device, requires_grad, pin_memory)
 
 
 def logspace(
@@ -343,7 +365,7 @@ def logspace(
 ):  # fmt: skip
     """`steps` numbers from base**start to base**end, evenly spaced in the logarithm."""
     power = lambda xp, exponents: xp.power(base, exponents)
-    return _spaced("logspace", start, end, steps, dtype, layout, device, requires_grad, power)
+    return _spaced("logspace", start, end, steps, dtype, layout, device, requires_grad, pin_memory, power)
 
 
 def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
@@ -351,7 +373,8 @@ def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False,
     _strided("eye", layout)
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"eye: n and m must not be negative, got n={n}, m={m}")
-    return _made("eye", (n, m), device, requires_grad, lambda xp: xp.eye(n, m, dtype=_dtype(dtype)))
+    make = lambda xp: xp.eye(n, m, dtype=_dtype(dtype))
+    return _made("eye", (n, m), device, requires_grad, pin_memory, make)
 
 
 # Random numbers
@@ -369,7 +392,8 @@ def _random(name, how, doc):
         *sizes, size=None, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
     ):  # fmt: skip
         _strided(name, layout)
-        return _finish(_draw(_wanted(sizes, size, name), dtype, device, generator, how), requires_grad)
+        array = _draw(_wanted(sizes, size, name), dtype, device, generator, how)
+        return _finish(array, requires_grad, pin_memory)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = doc
@@ -393,9 +417,8 @@ def randint(
     if high <= low:
         raise RuntimeError(f"randint: expected low < high, got low={low}, high={high}")
     shape = _wanted((size,), None, "randint")
-    return _finish(
-        _draw(shape, dtype or dtypes.int64, device, generator, "integers", low, high), requires_grad
-    )
+    array = _draw(shape, dtype or dtypes.int64, device, generator, "integers", low, high)
+    return _finish(array, requires_grad, pin_memory)
 
 
 def randint_like(input, low=0, high=None, *, dtype=None, **more):
@@ -416,7 +439,7 @@ def randperm(
     source = generator if generator is not None else _random_numbers.default_generator
     with _on(backend, where), allocating("randperm", n, backend):
         array = source.permutation(n, backend.xp).astype(_dtype(dtype or dtypes.int64))
-    return _finish(array, requires_grad)
+    return _finish(array, requires_grad, pin_memory)
 
 
 rand_like, randn_like = _like(rand), _like(randn)

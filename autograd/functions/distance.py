@@ -1,6 +1,9 @@
 """Distances between all pairs of two lists of points, and the shortening of slices to a norm."""
 
+import math
+
 from chainrule.autograd import ops
+from chainrule.autograd.ops.distance import absolute_distances
 from chainrule.autograd.precision import precision
 
 from .common import tensor_of, wrap_dim
@@ -38,12 +41,22 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     mode = _MODES.get(compute_mode, compute_mode)
     if mode not in _MODES.values():
         raise ValueError(f"cdist: compute_mode must be one of {tuple(_MODES.values())}, got {compute_mode!r}")
-    broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    leading = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if p == 1:
+        return _absolute(a, b, tuple(leading))
     many = a.shape[-2] > 25 or b.shape[-2] > 25
     if p == 2 and (mode == _MODES[1] or (many and mode == _MODES[0])):
         return _euclidean(a, b)
     # Points without coordinates are 0 apart by any norm.
     return norm(ops.expand_dims(a, -2) - ops.expand_dims(b, -3), p if a.shape[-1] else 2, -1)
+
+
+def _absolute(a, b, leading):
+    a, b = (
+        ops.broadcast_to(one, shape=(*leading, *one.shape[-2:])).reshape(math.prod(leading), *one.shape[-2:])
+        for one in (a, b)
+    )
+    return absolute_distances(a, b).reshape(*leading, a.shape[1], b.shape[1])
 
 
 def _euclidean(a, b):

@@ -7,7 +7,7 @@ from chainrule.autograd.modes import local
 from chainrule.autograd.ops import indexing as indexing_ops
 from chainrule.autograd.precision import precision
 from chainrule.autograd.writes import log
-from chainrule.backends import backend_of, cpu, namespaces
+from chainrule.backends import backend_of, cpu, namespaces, placement
 
 from .common import index_array, tensor_of, wrap_dim
 
@@ -152,7 +152,8 @@ def setitem(input, index, value):
     node = indexing_ops.index_put.op.record((target, value), array, index=places, accumulate=False)
     log.wrote(array)
     try:
-        array[places] = value._array
+        with placement.around("setitem", (array,)):
+            array[places] = value._array
     except (ValueError, IndexError) as error:
         kind = IndexError if isinstance(error, IndexError) else RuntimeError
         raise kind(
@@ -350,6 +351,7 @@ def index_copy(input, dim, index, source):
     return _shaped(indexing_ops.index_put(x, source, index=_at(axis, raw)), input)
 
 
+@placement.on_their_card
 def index_fill(input, dim, index, value):
     """A copy of input with the slices at `index` along `dim` set to `value`."""
     x, axis, raw, _ = _lines(input, dim, index, "index_fill")

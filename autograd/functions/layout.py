@@ -101,7 +101,7 @@ def empty_strided(
             f"empty_strided: size and stride must be of one length and not negative, got {size} and {stride}"
         )
     count = strided.reach(size, stride) + 1 if math.prod(size) else 0
-    memory = creation.empty(count, dtype=dtype, device=device)
+    memory = creation.empty(count, dtype=dtype, device=device, pin_memory=pin_memory)
     out = as_strided(memory, size, stride).detach() if count else memory.reshape(size)
     return out.requires_grad_() if requires_grad else out
 
@@ -111,8 +111,8 @@ def new_empty_strided(
 ):
     """`empty_strided` in the dtype and on the device of the input."""
     return empty_strided(
-        size, stride, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
-    )
+        size, stride, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad, pin_memory=pin_memory
+    )  # fmt: skip
 
 
 def empty_permuted(
@@ -124,7 +124,7 @@ def empty_permuted(
         raise RuntimeError(
             f"empty_permuted: physical_layout must name each of the {len(size)} dimensions once, got {order}"
         )
-    memory = creation.empty([size[dim] for dim in order], dtype=dtype, device=device)
+    memory = creation.empty([size[dim] for dim in order], dtype=dtype, device=device, pin_memory=pin_memory)
     out = memory.permute([order.index(dim) for dim in range(len(size))]).detach()
     return out.requires_grad_() if requires_grad else out
 
@@ -207,18 +207,8 @@ def is_pinned(input, device=None):
 
 def pin_memory(input, device=None):
     """A copy in page-locked host memory, which a CUDA card reads by itself while the host goes on; the tensor, if it lies there."""
-    if not isinstance(input._array, creation.numpy.ndarray):
-        raise RuntimeError(
-            f"pin_memory: only a tensor on the cpu can be pinned, this one is on {input.device}"
-        )
-    reason = get("cuda").why_not()
-    if reason is not None:
-        raise RuntimeError(f"pin_memory: page-locked memory needs CUDA, which is not available: {reason}")
-    if is_pinned(input):
-        return input
-    out = late.Tensor._wrap(get("cuda").empty_pinned(input._array.shape, input._array.dtype))
-    out._array[...] = input._array
-    return out
+    array = creation.pinned(input._array)
+    return input if array is input._array else late.Tensor._wrap(array)
 
 
 def record_stream(input, stream):
@@ -228,4 +218,6 @@ def record_stream(input, stream):
     the CPU.
     """
     if input.device.type == "cuda":
+        if not hasattr(stream, "_stream"):
+            raise TypeError(f"record_stream: expected a chainrule.cuda.Stream, got {type(stream).__name__}")
         get("cuda").record_stream(input._array, stream._stream)

@@ -5,6 +5,7 @@ from collections import namedtuple
 from chainrule.autograd import late, ops
 from chainrule.autograd.ops import linalg_factor as factor
 from chainrule.autograd.precision import precision
+from chainrule.backends import placement
 
 from . import creation
 from .common import holds, tensor_of
@@ -32,6 +33,7 @@ def lu(A, *, pivot=True):
     return LU(_permutation(permutation, packed) if pivot else packed.new_empty(0), *_unpacked(packed))
 
 
+@placement.on_their_card
 def _permutation(permutation, like):
     return late.Tensor._wrap(factor.permutation_matrix(permutation, like))
 
@@ -44,6 +46,7 @@ def _unpacked(packed):
     return lower, ops.triu(packed[..., :k, :])
 
 
+@placement.on_their_card
 def _eye(m, n, like):
     return creation.eye(m, n, dtype=like.dtype, device=like.device)
 

@@ -5,7 +5,7 @@ from collections import namedtuple
 from chainrule.autograd import ops
 from chainrule.autograd.ops import linalg_ldl as ldl
 from chainrule.autograd.ops.linalg_common import LinAlgError, describe
-from chainrule.backends import backend_of
+from chainrule.backends import backend_of, placement
 
 from .common import index_array
 from .linalg import matrices
@@ -17,6 +17,7 @@ LDLFactorEx = namedtuple("ldl_factor_ex", ["LD", "pivots", "info"])
 _SINGULAR = "has a block of D that is 0 in step {step}, so that no system with it can be solved"
 
 
+@placement.on_their_card
 def ldl_factor(A, *, hermitian=False):
     """(LD, pivots) with P L D L^T P^T = A, packed as LAPACK's sytrf does, or with L^H for hetrf if `hermitian`. LinAlgError if D is singular.
 

@@ -345,8 +345,8 @@ class Conversion:
     ):
         """A new Tensor of `data`, like this one in dtype and device."""
         return creation.tensor(
-            data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
-        )
+            data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad, pin_memory=pin_memory
+        )  # fmt: skip
 
     new_zeros, new_ones, new_empty, new_full = (
         creation.new_zeros, creation.new_ones, creation.new_empty, creation.new_full,

@@ -8,6 +8,12 @@ from chainrule.autograd import inplace, late, ops
 from . import arithmetic, creation, indexing, names, shape
 
 
+def _broadcasts(given, wanted):
+    """Whether an array of shape `given` can be written into one of shape `wanted`."""
+    lengths = zip(reversed(given), reversed(wanted), strict=False)
+    return len(given) <= len(wanted) and all(one in (1, length) for one, length in lengths)
+
+
 def _in_place(operation, name=None):
     """The in-place form of a function: `x.exp_()`."""
 
@@ -107,5 +113,9 @@ class InPlace(Later):
             if isinstance(src, late.Tensor)
             else creation.tensor(src, dtype=self.dtype, device=self.device)
         )
+        if src.shape != self.shape and not _broadcasts(src.shape, self.shape):
+            raise RuntimeError(
+                f"copy_: a source of shape {tuple(src.shape)} does not broadcast to {tuple(self.shape)}; reshape it, or copy into a slice"
+            )
         later = non_blocking and self.device.type != "cpu"  # what goes to the host is read here
         return inplace.assign(self, src.to(self.device, non_blocking=later).to(self.dtype), "copy_")

@@ -11,7 +11,7 @@ from chainrule.autograd.op import op
 from chainrule.autograd.ops.blocks import wide
 from chainrule.autograd.ops.indexing import along
 from chainrule.autograd.ops.reduction import extreme_rule
-from chainrule.autograd.ops.scan import running_place
+from chainrule.autograd.ops.scan import running_extreme
 from chainrule.autograd.precision import precision
 from chainrule.backends import dtypes
 
@@ -57,7 +57,7 @@ def most_frequent(xp, x, *, axis):
     edge = xp.ones((*x.shape[:-1], 1), dtype="bool")
     start, stop = xp.concatenate([edge, changed], axis=-1), xp.concatenate([changed, edge], axis=-1)
     here = xp.broadcast_to(xp.arange(x.shape[-1]), x.shape)
-    length = here - running_place(xp.where(start, here, -1), axis=x.ndim - 1, largest=True)
+    length = here - running_extreme(xp.where(start, here, -1), axis=x.ndim - 1, largest=True)[1]
     found = xp.argmax(xp.where(stop, length, -1), axis=-1, keepdims=True)
     return xp.moveaxis(places[along(xp, found, -1)], -1, axis)
 

@@ -46,8 +46,7 @@ def normal(
         if size is None:
             raise TypeError("normal: with a mean and an std that are numbers, size is needed")
         noise = creation.randn(size=size, generator=generator, dtype=dtype, layout=layout, device=device)
-        out = noise * std + mean
-        return out.requires_grad_() if requires_grad else out
+        return creation._finish((noise * std + mean)._array, requires_grad, pin_memory)
     if size is not None:
         raise TypeError(
             "normal: size goes with a mean and an std that are numbers; a Tensor has its own shape"

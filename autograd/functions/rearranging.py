@@ -168,5 +168,5 @@ def unravel_index(indices, shape):
 def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """A 0-d tensor of one number, of the default dtype unless another is given."""
     return creation.full(
-        (), s, dtype=dtype or dtypes.get_default_dtype(), device=device, requires_grad=requires_grad
-    )
+        (), s, dtype=dtype or dtypes.get_default_dtype(), device=device, requires_grad=requires_grad, pin_memory=pin_memory
+    )  # fmt: skip

@@ -12,8 +12,7 @@ def _running(input, dim, name, largest):
     x = ordered(input, name)
     axis = wrap_dim(dim, x.ndim, name)
     line = x if x.ndim else x.reshape(1)
-    places = scan.running_place(line, axis=axis, largest=largest)
-    values = ops.take_along_axis(line, index=places._array, axis=axis)
+    values, places = scan.running_extreme(line, axis=axis, largest=largest)
     return Extreme[name](values.reshape(x.shape), places.reshape(x.shape))
 
 

@@ -5,7 +5,7 @@ import math
 from chainrule.autograd import late, ops
 from chainrule.autograd.ops import indexing as indexing_ops
 from chainrule.autograd.ops import scatter_reduce as groups_ops
-from chainrule.backends import add_at, backend_of, dtypes
+from chainrule.backends import add_at, backend_of, dtypes, placement
 
 from .common import index_array, tensor_of, wrap_dim
 from .indexing import _aligned, _in_range
@@ -30,6 +30,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     return _reduced(x, raw, source, axis, reduce, include_self, "scatter_reduce").reshape(tuple(input.shape))
 
 
+@placement.on_their_card
 def _reduced(x, raw, source, axis, reduce, include_self, name):
     """`scatter_reduce` of inputs that fit each other, on the flattened tensors."""
     if x.dtype != source.dtype:

@@ -11,29 +11,44 @@ from .histogram import beside
 from .indexing import nonzero
 
 
+@op()
+def ascending(xp, x):
+    """The elements (n) in ascending order, NaN at the end."""
+    return xp.sort(wide(x)).astype(x.dtype, copy=False)
+
+
 @op(outputs=("places", "group", "counts"))
 def groups(xp, rows, *, consecutive):
     """Rows (n, m) that are equal: one place for each group, each row's group, and the size of the groups.
 
     In lexicographic order equal rows are neighbours; `consecutive` takes the rows as they lie. NaN equals nothing.
     """
-    n = rows.shape[0]
-    order = xp.arange(n) if consecutive else xp.lexsort(xp.flip(wide(rows).T, 0))
-    rows = rows[order]
+    n, order = rows.shape[0], None
+    if not consecutive:
+        keys = xp.flip(wide(rows).T, 0)
+        # Which of equal rows comes first is all the same, and a stable sort takes six times as long.
+        order = xp.argsort(keys[0]) if len(keys) == 1 else xp.lexsort(keys)
+        rows = rows[order]
     first = xp.ones((n,), dtype="bool")
     first[1:] = xp.any(rows[1:] != rows[:-1], axis=1)
-    sorted_group = xp.cumsum(first) - 1
-    group = xp.empty_like(sorted_group)
-    group[order] = sorted_group
     (starts,) = xp.nonzero(first)
     counts = xp.diff(xp.concatenate([starts, xp.full((1,), n, dtype=starts.dtype)]))
+    sorted_group = xp.cumsum(first) - 1
+    if consecutive:
+        return starts, sorted_group, counts
+    group = xp.empty_like(sorted_group)
+    group[order] = sorted_group
     return order[starts], group, counts
 
 
 def _unique(input, dim, name, consecutive, return_inverse, return_counts):
     x = tensor_of(input, name)
     if dim is None:
-        lines, axis, rows = x.reshape(-1), 0, x.reshape(-1, 1)
+        lines, axis = x.reshape(-1).detach(), 0
+        if not (consecutive or return_inverse):
+            # Sorting the values takes a fifth of the time of finding the order of their places.
+            lines, consecutive = ascending(lines), True
+        rows = lines.reshape(-1, 1)
     else:
         axis = wrap_dim(dim, x.ndim, name)
         lines = x if x.ndim else x.reshape(1)

@@ -13,7 +13,7 @@ from chainrule.backends import dtypes, layouts
 from .creation import _finish, put
 
 
-def _window(name, formula, M, sym, dtype, layout, device, requires_grad):
+def _window(name, formula, M, sym, dtype, layout, device, requires_grad, pin_memory=False):
     """The window of `M` samples with the values `formula(n, N)`, n = 0 ... M - 1, N the length of the symmetric window."""
     layouts.check(name, layout)
     if M.__class__ is not int:
@@ -26,7 +26,7 @@ def _window(name, formula, M, sym, dtype, layout, device, requires_grad):
             f"{name}: expected dtype float32 or float64, got {wanted}; convert the result with .to(dtype)"
         )
     host = formula(numpy.arange(M, dtype=float), M if sym else M + 1) if M > 1 else numpy.ones(M)
-    return _finish(put(host.astype(wanted.dtype), device), requires_grad)
+    return _finish(put(host.astype(wanted.dtype), device), requires_grad, pin_memory)
 
 
 def _cosines(coefficients):
@@ -147,7 +147,15 @@ def hann_window(
 ):  # fmt: skip
     """(1 - cos t) / 2."""
     return _window(
-        "hann_window", _cosines((0.5, 0.5)), window_length, not periodic, dtype, layout, device, requires_grad
+        "hann_window",
+        _cosines((0.5, 0.5)),
+        window_length,
+        not periodic,
+        dtype,
+        layout,
+        device,
+        requires_grad,
+        pin_memory,
     )
 
 
@@ -158,7 +166,15 @@ def hamming_window(
     """alpha - beta cos t."""
     formula = _cosines((alpha, beta))
     return _window(
-        "hamming_window", formula, window_length, not periodic, dtype, layout, device, requires_grad
+        "hamming_window",
+        formula,
+        window_length,
+        not periodic,
+        dtype,
+        layout,
+        device,
+        requires_grad,
+        pin_memory,
     )
 
 
@@ -175,6 +191,7 @@ def blackman_window(
         layout,
         device,
         requires_grad,
+        pin_memory,
     )
 
 
@@ -183,7 +200,15 @@ def bartlett_window(
 ):  # fmt: skip
     """A triangle from 0 to 1 to 0."""
     return _window(
-        "bartlett_window", _triangle, window_length, not periodic, dtype, layout, device, requires_grad
+        "bartlett_window",
+        _triangle,
+        window_length,
+        not periodic,
+        dtype,
+        layout,
+        device,
+        requires_grad,
+        pin_memory,
     )
 
 
@@ -192,5 +217,13 @@ def kaiser_window(
 ):  # fmt: skip
     """I0(beta sqrt(1 - x^2)) / I0(beta), x from -1 to 1."""
     return _window(
-        "kaiser_window", _kaiser(beta), window_length, not periodic, dtype, layout, device, requires_grad
+        "kaiser_window",
+        _kaiser(beta),
+        window_length,
+        not periodic,
+        dtype,
+        layout,
+        device,
+        requires_grad,
+        pin_memory,
     )

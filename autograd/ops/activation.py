@@ -11,7 +11,7 @@ from chainrule.autograd.op import op
 
 from .blocks import elementwise, in_float32, wide
 from .elementwise import clip
-from .error_function import ndtr
+from .error_function import ndtr, normal
 from .selection import masked, select
 
 # Beyond this, a sigmoid and a hyperbolic tangent are 0, 1 or -1 in every floating point type.
@@ -131,12 +131,23 @@ def mish(xp, x):
     return y
 
 
-def _gelu_rule(xp, g, x):
+def _gelu_bend(xp, g, x):
     c = clip(x, low=-40, high=40)
-    return g * (ndtr(x) + c * xp.exp(-0.5 * (c * c)) * (1 / math.sqrt(2 * math.pi)))
+    return g * (xp.exp(-0.5 * (c * c)) * (2 - c * c) * (1 / math.sqrt(2 * math.pi)))
 
 
-@op(x=_gelu_rule, cast="float", tangent="elementwise")
+@op(x=_gelu_bend, cast="float", tangent="elementwise")
+@elementwise
+def gelu_slope(xp, x):
+    """The derivative of `gelu`, P(Z <= x) + x exp(-x^2 / 2) / sqrt(2 pi)."""
+    y, bell = normal(xp, x)
+    bell *= 1 / math.sqrt(2 * math.pi)
+    bell *= xp.clip(x, -40, 40)
+    y += bell
+    return y
+
+
+@op(x=lambda xp, g, x: g * gelu_slope(x), cast="float", tangent="elementwise")
 @elementwise
 def gelu(xp, x):
     """x * P(Z <= x) for a standard normal Z. Hendrycks and Gimpel 2016."""

@@ -21,6 +21,7 @@ from chainrule.backends import backend_of, get
 from .product import matmul
 
 
+@functools.lru_cache(maxsize=8)
 def steps(sizes):
     """For each step: the slices of its own rows, of the states it reads and of the states it writes."""
     found, start, read = [], 0, 0
@@ -28,16 +29,23 @@ def steps(sizes):
         write = sizes[0] + start
         found.append((slice(start, start + n), slice(read, read + n), slice(write, write + n)))
         start, read = start + n, write
-    return found
+    return tuple(found)
 
 
-def previous(xp, states, sizes):
-    """The states each row's step reads, (R, H): one slice, or a few where sequences end early."""
+@functools.lru_cache(maxsize=8)
+def _reads(sizes):
+    """Slices of the states that all steps read, as few as can be."""
     slices = []
     for _, read, _ in steps(sizes):
         if slices and slices[-1].stop == read.start:
             read = slice(slices.pop().start, read.stop)
         slices.append(read)
+    return tuple(slices)
+
+
+def previous(xp, states, sizes):
+    """The states each row's step reads, (R, H): one slice, or a few where sequences end early."""
+    slices = _reads(sizes)
     return states[slices[0]] if len(slices) == 1 else xp.concatenate([states[one] for one in slices], axis=0)
 
 
@@ -140,8 +148,7 @@ def state_recurrence_transpose(xp, v_h, v_a, carry, w, *slopes, sizes):
     u_h, u_a = _sources(xp, v_h, sizes[0] + count, w), xp.empty((count, w.shape[0]), dtype=w.dtype)
     for rows, read, write in reversed(steps(sizes)):
         h, a, before = u_h[write], u_a[rows], u_h[read]
-        for slope, gate in zip(slopes, gate_columns(a, len(slopes)), strict=True):
-            xp.multiply(slope[rows], h, out=gate)
+        xp.concatenate([slope[rows] * h for slope in slopes], axis=1, out=a)
         if v_a is not None:
             a += v_a[rows]
         before += xp.matmul(a, w)
@@ -212,8 +219,9 @@ def memory_recurrence_transpose(xp, v_h, v_c, v_a, carry, tilt, w, *slopes, size
     for rows, read, write in reversed(steps(sizes)):
         h, c, a = u_h[write], u_c[write], u_a[rows]
         c += tilt[rows] * h
-        for slope, driver, gate in zip(slopes, (c, c, c, h), gate_columns(a, len(slopes)), strict=True):
-            xp.multiply(slope[rows], driver, out=gate)
+        # Computed apart and then put side by side: NumPy takes several times as long over a few columns of rows as over an array.
+        parts = [slope[rows] * driver for slope, driver in zip(slopes, (c, c, c, h), strict=True)]
+        xp.concatenate(parts, axis=1, out=a)
         if v_a is not None:
             a += v_a[rows]
         h_before, c_before = u_h[read], u_c[read]

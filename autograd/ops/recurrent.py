@@ -36,15 +36,12 @@ def _states(xp, initial, gx):
     return states
 
 
-def _activate(xp, a, scale, shift):
-    """scale tanh(scale a) + shift, in place: tanh where they are 1 and 0, and where both are 1/2 the sigmoid.
-
-    So one chain of array operations serves all gates. A sigmoid near 0 is exact to the rounding of 1, not of itself.
-    """
-    a *= scale
+def _sigmoid(xp, a):
+    """tanh(a / 2) / 2 + 1 / 2, in place. Near 0 it is exact to the rounding of 1, not of itself."""
+    a *= 0.5
     xp.tanh(a, out=a)
-    a *= scale
-    a += shift
+    a *= 0.5
+    a += 0.5
 
 
 def _pieces(xp, x):
@@ -171,20 +168,28 @@ def lstm(xp, gx, w_hh, h0, c0, *, sizes):
     (i, f, g, o) = (sigmoid, sigmoid, tanh, sigmoid)(gx[t] + W_hh h[t-1]), c[t] = f c[t-1] + i g, h[t] = o tanh(c[t]).
     gx (R, 4H), w_hh (4H, H), h0 and c0 (sizes[0], H) -> h and c (sizes[0] + R, H), which start with h0 and c0, gates (4, R, H).
     """
-    hidden, w = w_hh.shape[1], gate_weights(xp, w_hh)
-    given, gates = by_gate(gx, hidden), xp.empty((4, gx.shape[0], hidden), dtype=gx.dtype)
-    scale = xp.full((4, 1, 1), 0.5, dtype=gx.dtype)
-    scale[2] = 1
-    shift = 1 - scale
+    hidden, w_t = w_hh.shape[1], xp.ascontiguousarray(w_hh.T)
+    gates = xp.empty((4, gx.shape[0], hidden), dtype=gx.dtype)
+    pre = xp.empty((sizes[0], 4 * hidden), dtype=gx.dtype)
+    scale = xp.full(pre.shape, 0.5, dtype=gx.dtype)
+    scale[:, 2 * hidden : 3 * hidden] = 1
+    shift = by_gate(1 - scale, hidden)
     h, c = _states(xp, h0, gx), _states(xp, c0, gx)
     for rows, read, write in steps(sizes):
-        a, new = gates[:, rows], c[write]
-        xp.matmul(h[read], w, out=a)
-        a += given[:, rows]
-        _activate(xp, a, scale, shift)
-        xp.multiply(a[1], c[read], out=new)
-        new += a[0] * a[2]
-        xp.multiply(a[3], xp.tanh(new), out=h[write])
+        n, mine, new = rows.stop - rows.start, gates[:, rows], c[write]
+        # scale tanh(scale a) + shift is tanh(a) for g, and for i, f and o the sigmoid: one chain for all gates, in one array
+        # without gaps, over which NumPy passes several times as fast as over its columns.
+        a, by = pre[:n], scale[:n]
+        xp.matmul(h[read], w_t, out=a)
+        a += gx[rows]
+        a *= by
+        xp.tanh(a, out=a)
+        a *= by
+        xp.add(by_gate(a, hidden), shift[:, :n], out=mine)
+        i, f, g, o = mine
+        xp.multiply(f, c[read], out=new)
+        new += i * g
+        xp.multiply(o, xp.tanh(new), out=h[write])
     return h, c, gates
 
 
@@ -283,7 +288,7 @@ def gru(xp, gx, w_hh, h0, b_hh, *, sizes):
             product += bias
         rz, n, q = gates[:2, rows], gates[2, rows], gates[3, rows]
         xp.add(product[:2], given[:2, rows], out=rz)
-        _activate(xp, rz, 0.5, 0.5)
+        _sigmoid(xp, rz)
         q[...] = product[2]
         xp.multiply(rz[0], q, out=n)
         n += given[2, rows]

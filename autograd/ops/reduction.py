@@ -7,7 +7,7 @@ from chainrule.autograd.op import op
 
 from .blocks import in_float32
 from .elementwise import direction, is_complex, power_scalar
-from .scan import linear_scan, part
+from .scan import linear_scan, part, side_by_side, together
 from .shape import astype
 
 
@@ -199,6 +199,8 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
 @in_float32
 def cumsum(xp, x, *, axis):
     """Running sum."""
+    if x.dtype.kind != "b" and side_by_side(xp, x, axis):
+        return together(xp, xp.add, x, axis)
     return xp.cumsum(x, axis=axis, dtype=_kept(x))
 
 
@@ -217,6 +219,8 @@ def _cumprod_rule(xp, g, x, y, axis):
 @in_float32
 def cumprod(xp, x, *, axis):
     """Running product."""
+    if x.dtype.kind != "b" and side_by_side(xp, x, axis):
+        return together(xp, xp.multiply, x, axis)
     return xp.cumprod(x, axis=axis, dtype=_kept(x))
 
 

@@ -4,17 +4,38 @@ A running fold of an associative operation takes log2(n) passes over the whole a
 2^k before it (Hillis & Steele 1986, "Data parallel algorithms"). NumPy's ufuncs fold in one pass; CuPy's only add and multiply.
 """
 
+import math
+
 from chainrule.autograd.op import op
 from chainrule.backends import cpu
 
 from .blocks import in_float32, wide
 from .elementwise import is_complex
+from .indexing import scatter_add, take_along_axis
+from .linalg_common import raw
+
+
+def side_by_side(xp, x, axis):
+    """Whether NumPy should fold the lines along `axis` by `together`: its own scans take one line after the other, in large strides."""
+    if xp is not cpu.xp or x.ndim < 2 or not x.size:
+        return False
+    return x.size >= 256 * x.shape[axis] and math.prod(x.shape[axis % x.ndim + 1 :]) >= 32
+
+
+def together(xp, join, x, axis):
+    """join(join(x[0], x[1]), x[2]), ... along `axis`, of all lines step by step."""
+    y = xp.empty_like(x)
+    lines, folded = xp.moveaxis(x, axis, 0), xp.moveaxis(y, axis, 0)
+    folded[0] = lines[0]
+    for i in range(1, len(lines)):
+        join(folded[i - 1], lines[i], out=folded[i])
+    return y
 
 
 def _fold(xp, join, x, axis):
-    """join(join(x[0], x[1]), x[2]), ... along `axis`; `join` is associative and elementwise."""
+    """The same in the way that is fastest; `join` is associative and elementwise."""
     if xp is cpu.xp and hasattr(join, "accumulate"):
-        return join.accumulate(x, axis=axis)
+        return together(xp, join, x, axis) if side_by_side(xp, x, axis) else join.accumulate(x, axis=axis)
     y, step = xp.moveaxis(x, axis, -1), 1
     while step < y.shape[-1]:
         y = xp.concatenate([y[..., :step], join(y[..., :-step], y[..., step:])], axis=-1)
@@ -27,15 +48,31 @@ def part(x, axis, start, stop):
     return x[(*(slice(None),) * (axis % x.ndim), slice(start, stop))]
 
 
-@op()
-def running_place(xp, x, *, axis, largest):
-    """Where the largest (or smallest) element so far is along `axis`, the last of equals; NaN is beyond all."""
-    x = wide(x)
-    best = _fold(xp, xp.maximum if largest else xp.minimum, x, axis)
-    line = [1] * x.ndim
-    line[axis] = x.shape[axis]
-    here = xp.arange(x.shape[axis]).reshape(line)
-    return _fold(xp, xp.maximum, xp.where((x == best) | (x != x), here, 0), axis)
+def _running_rule(xp, g, places, x_shape, axis):
+    return scatter_add(xp.zeros(x_shape, dtype=g[0].dtype), g[0], index=raw(places), axis=axis)
+
+
+def _running_tangent(xp, t, places, axis):
+    return take_along_axis(t[0], index=raw(places), axis=axis), None
+
+
+@op(x=_running_rule, outputs=("values", "places"), tangent=_running_tangent)
+def running_extreme(xp, x, *, axis, largest):
+    """The largest (or smallest) element so far along `axis` and where it is, the last of equals; NaN is beyond all."""
+    wider = wide(x)
+    best = _fold(xp, xp.maximum if largest else xp.minimum, wider, axis)
+    return best.astype(x.dtype, copy=False), _last(xp, (wider == best) | (wider != wider), axis)
+
+
+def _last(xp, marked, axis):
+    """Where the last marked element so far is along `axis`; the first element is marked."""
+    length = marked.shape[axis]
+    if xp is cpu.xp and axis in (-1, marked.ndim - 1) and marked.size:
+        found = xp.flatnonzero(marked)
+        return xp.repeat(found % length, xp.diff(found, append=marked.size)).reshape(marked.shape)
+    line = [1] * marked.ndim
+    line[axis] = length
+    return _fold(xp, xp.maximum, xp.where(marked, xp.arange(length).reshape(line), 0), axis)
 
 
 def _next(xp, x, axis, reverse, last):

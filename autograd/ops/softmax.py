@@ -7,6 +7,7 @@ softmax is the only thing its own derivative needs: outputs are all that is kept
 from typing import Any, NamedTuple
 
 from chainrule.autograd.op import op
+from chainrule.backends import namespaces
 
 from .blocks import in_float32, wide
 
@@ -49,12 +50,23 @@ def log_softmax(xp, x, *, axis):
     return y
 
 
+def at_class(index):
+    """The advanced index that reads element index[n, i, ...] of axis 1."""
+    xp = namespaces[index.__class__]
+    grid = [
+        xp.arange(length).reshape((1,) * dim + (-1,) + (1,) * (index.ndim - dim - 1))
+        for dim, length in enumerate(index.shape)
+    ]
+    return (grid[0], index, *grid[1:])
+
+
 class Targets(NamedTuple):
     """The distribution q that a prediction is compared with, where it is made of class numbers, in raw arrays.
 
     q[n, c] = weight[n] * [c is the class of sample n] + kept[n] * share[c]
 
-    index: reads the element of the true class of every sample out of (N, C, d...).
+    index: reads the element of the true class of every sample out of (N, C, d...); or has the class numbers alone, the second of its
+        entries, and None for the others.
     weight: one number per sample, (N, d...), or None for 1.
     share: what label smoothing gives to each class, (1, C, 1...), or None for 0.
     kept: 0 for samples that are ignored, else 1, (N, d...), or None for 1.
@@ -64,6 +76,9 @@ class Targets(NamedTuple):
     weight: Any = None
     share: Any = None
     kept: Any = None
+
+    def _at_class(self):
+        return at_class(self.index[1]) if self.index[0] is None else self.index
 
     def total(self):
         """sum_c q[n, c]: one number per sample, or one for all."""
@@ -75,7 +90,7 @@ class Targets(NamedTuple):
 
     def expectation(self, xp, x):
         """sum_c q[n, c] x[n, c], 0 for an ignored sample whatever its x."""
-        y = x[self.index]
+        y = x[self._at_class()]
         if self.weight is not None:
             y = xp.where(self.weight == 0, 0, y * self.weight)
         if self.share is not None:
@@ -88,7 +103,7 @@ class Targets(NamedTuple):
         if self.share is not None:
             spread = g if self.kept is None else xp.expand_dims(self.kept * g, axis=1)
             y += spread * self.share
-        y[self.index] += g if self.weight is None else g * self.weight
+        y[self._at_class()] += g if self.weight is None else g * self.weight
 
 
 # The gradient for logits of cross-entropy, slope = (sum_c q p - q) / over, is all that is kept: p is found in it again. For it a

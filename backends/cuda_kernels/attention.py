@@ -131,6 +131,12 @@ def _each(query, key, value):
     return batch[-1] if batch[:-1] == shared[:-1] and shared[-1] == 1 and batch else None
 
 
+def _multiplies(x):
+    """Whether tensor cores take the source's products: from compute capability 8.0 on."""
+    device = getattr(x, "device", None)
+    return int(getattr(device, "compute_capability", 80)) >= 80
+
+
 def _takes(query, key, value, bias, kept):
     scores = (*query.shape[:-1], key.shape[-2])
     return (
@@ -141,6 +147,7 @@ def _takes(query, key, value, bias, kept):
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= 128
         and _each(query, key, value) is not None
+        and _multiplies(query)
         and (bias is None or (bias.__class__ is query.__class__ and name_of(bias.dtype) is not None))
         and _axes(bias, scores) is not None
         and (kept is None or (kept.dtype == "bool" and kept.shape == scores))
@@ -161,9 +168,15 @@ def _flash_gradient_guard(query, key, value, bias, y, lse, gy, g_lse, needs, sca
     )
 
 
-def _form(xp, query, key, value, bias, kept, scale, causal, share):
+def _aligned(launch, xp, x):
+    """x row-major, from a multiple of 16 bytes on: the source reads so many at a time, and a view may begin anywhere."""
+    x = xp.ascontiguousarray(x)
+    return x.copy() if launch.address(x) % 16 else x
+
+
+def _form(launch, xp, query, key, value, bias, kept, scale, causal, share):
     """(entry's ending, blocks of queries, blocks of keys, arrays, numbers) for the source's kernels."""
-    q, k, v = (xp.ascontiguousarray(x) for x in (query, key, value))
+    q, k, v = (_aligned(launch, xp, x) for x in (query, key, value))
     bias = None if bias is None else bias.astype(query.dtype, copy=False)
     kept = None if kept is None else xp.ascontiguousarray(kept)
     (length, features), source = query.shape[-2:], key.shape[-2]
@@ -191,7 +204,7 @@ def _flash_reference(query, key, value, bias, scale, causal, kept, share):
 @kernel("flash", _flash_reference, replaces="flash_attention", guard=_flash_guard, dtypes=FLOAT16S)
 def flash_attention(launch, xp, query, key, value, bias, *, scale, causal, kept, share):
     """Attention by tiles, and the logarithm of each query's sum; the scores are never in memory."""
-    size, blocks, _, arrays, numbers = _form(xp, query, key, value, bias, kept, scale, causal, share)
+    size, blocks, _, arrays, numbers = _form(launch, xp, query, key, value, bias, kept, scale, causal, share)
     y = xp.empty(query.shape, dtype=query.dtype)
     lse = xp.empty((*query.shape[:-1], 1), dtype="float32")
     entry = {64: "flash_forward_64", 128: "flash_forward_128"}[size]
@@ -220,8 +233,10 @@ def flash_gradients(
     launch, xp, query, key, value, bias, y, lse, gy, g_lse, needs, scale, causal, kept, share
 ):
     """The gradients of query, key and value by tiles: one kernel for queries, one for keys and values; no atomics."""
-    size, rows, columns, arrays, numbers = _form(xp, query, key, value, bias, kept, scale, causal, share)
-    gy = xp.ascontiguousarray(gy.astype(y.dtype, copy=False))
+    size, rows, columns, arrays, numbers = _form(
+        launch, xp, query, key, value, bias, kept, scale, causal, share
+    )
+    gy = _aligned(launch, xp, gy.astype(y.dtype, copy=False))
     mean = xp.sum(gy.astype("float32") * y.astype("float32"), axis=-1, keepdims=True)
     arrays += gy, xp.ascontiguousarray(lse), mean
     name, block = name_of(y.dtype), (32, 4, 1)

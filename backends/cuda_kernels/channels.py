@@ -22,14 +22,18 @@ def dense(x):
 
 def weights_fit(x, *weights):
     """Whether the weights, or None, are of one dtype: x's, or that computed in."""
-    given = [w for w in weights if w is not None]
-    return all(
-        w.__class__ is x.__class__
-        and w.flags.c_contiguous
-        and w.dtype == given[0].dtype
-        and w.dtype in (x.dtype, wide_of(x.dtype))
-        for w in given
-    )
+    kind, dtype, first = x.__class__, x.dtype, None
+    for w in weights:
+        if w is not None:
+            if w.__class__ is not kind or not w.flags.c_contiguous:
+                return False
+            if first is None:
+                first = w.dtype
+                if first != dtype and first != wide_of(dtype):
+                    return False
+            elif w.dtype != first:
+                return False
+    return True
 
 
 def channels(x, *weights):
@@ -42,12 +46,17 @@ def channels(x, *weights):
     n, channels, length = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     if layouts.dense(x, True):
         return n * length, channels, 1
+    if length >= 2**31:  # the source counts a block's elements with 32 bits
+        return None
     return n, channels, length
 
 
 def in_wide(*weights):
     """1 if the weights given are of the dtype computed in, as `weights` in the source asks; 0 if there are none."""
-    return int(any(w is not None and w.dtype.itemsize > 2 for w in weights))
+    for w in weights:
+        if w is not None and w.dtype.itemsize > 2:
+            return 1
+    return 0
 
 
 def _chunks(samples, channels, length):

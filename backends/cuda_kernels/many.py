@@ -5,6 +5,7 @@ and the options lie in small arrays on the card, which are made when they change
 lie where those of the step before lay, in the first step only.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -15,14 +16,26 @@ _CHUNK = 1 << 14  # elements that one block works on
 _THREADS = 256
 
 
-def _plan(launch, lists):
-    """(number of blocks, arguments common to all): the table of addresses and how the work is cut."""
-    first = lists[0]
-    sizes = tuple(array.size for array in first)
-    table = tuple(launch.address(one[t]) for t in range(len(first)) for one in lists)
+@functools.lru_cache(maxsize=256)
+def _cut(sizes):
+    """For each block the tensor that it works on, and its first element there."""
     owners = tuple(t for t, size in enumerate(sizes) for _ in range(0, size, _CHUNK))
     starts = tuple(start for size in sizes for start in range(0, size, _CHUNK))
-    return len(owners), [launch.constants(one) for one in (table, sizes, owners, starts)]
+    return owners, starts
+
+
+def _plan(launch, lists):
+    """(number of blocks, arguments common to all): the table of addresses and how the work is cut."""
+    first, address = lists[0], launch.address
+    sizes = tuple([array.size for array in first])
+    table = tuple([address(one) for arrays in zip(*lists, strict=True) for one in arrays])
+    owners, starts = _cut(sizes)
+    # Of several lists the first is the parameters, which stay where they are.
+    owner = len(lists), sizes, table[0] if len(lists) > 1 else None
+    return len(owners), [
+        launch.table(owner, table),
+        *(launch.constants(one) for one in (sizes, owners, starts)),
+    ]
 
 
 def _steps(launch, steps):
@@ -30,14 +43,15 @@ def _steps(launch, steps):
 
     Steps that are counted on the card are given as 0-d arrays, of which the kernel gets the addresses.
     """
-    if not isinstance(steps[0], int):
+    first = steps[0]
+    if not isinstance(first, int):
         return launch.constants(tuple(map(launch.address, steps))), -1
-    return (None, steps[0]) if len(set(steps)) == 1 else (launch.constants(tuple(steps)), 0)
+    return (None, first) if steps.count(first) == len(steps) else (launch.table("steps", tuple(steps)), 0)
 
 
-def _numbers(launch, given, *options):
+def _numbers(launch, given, owner, *options):
     """The options on the device: `given` if they lie there already."""
-    return launch.constants(tuple(map(float, options)), "float64") if given is None else given
+    return launch.table(owner, tuple(map(float, options)), "float64") if given is None else given
 
 
 def _adam_reference(
@@ -108,7 +122,18 @@ def adam(
     """
     lists = [params, grads, means, squares, *([tops] if tops is not None else [])]
     blocks, plan = _plan(launch, lists)
-    numbers = _numbers(launch, numbers, lr, *betas, eps, weight_decay, decoupled, maximize, tops is not None)
+    numbers = _numbers(
+        launch,
+        numbers,
+        launch.address(params[0]),
+        lr,
+        *betas,
+        eps,
+        weight_decay,
+        decoupled,
+        maximize,
+        tops is not None,
+    )
     table, step = _steps(launch, steps)
     name, grid, block = name_of(params[0].dtype), (blocks, 1, 1), (_THREADS, 1, 1)
     launch("many", "adam", name, grid, block, *plan, table, numbers, scale, skip, _CHUNK, step)
@@ -168,7 +193,9 @@ def sgd(
     numbers: a float64 array (lr, momentum, dampening, weight_decay, nesterov, maximize) that is read instead of the options.
     """
     blocks, plan = _plan(launch, [params, grads, *([buffers] if momentum else [])])
-    numbers = _numbers(launch, numbers, lr, momentum, dampening, weight_decay, nesterov, maximize)
+    numbers = _numbers(
+        launch, numbers, launch.address(params[0]), lr, momentum, dampening, weight_decay, nesterov, maximize
+    )
     table, step = _steps(launch, steps)
     name, grid, block = name_of(params[0].dtype), (blocks, 1, 1), (_THREADS, 1, 1)
     launch("many", "sgd", name, grid, block, *plan, table, numbers, scale, skip, _CHUNK, step)

@@ -4,6 +4,7 @@ The functions stand in for the operations `standardize` and `rms_standardize`, w
 their gradients where only that of y has come.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -15,41 +16,48 @@ from .columns import sums
 from .registry import kernel, name_of, over_rows, over_strips, plain, wide_of
 
 
-def _layer(x, axes, *weights):
+def _layer(shape, axes, weights):
     """(rows, n, 1, 1) if the axes are the last ones and the weights have one number for each place, else None."""
-    shape = x.shape[x.ndim - len(axes) :]
-    if not axes or tuple(axes) != tuple(range(x.ndim - len(axes), x.ndim)):
+    ndim = len(shape)
+    places = shape[ndim - len(axes) :]
+    if not axes or axes != tuple(range(ndim - len(axes), ndim)):
         return None
-    if any(w is not None and w.shape != shape for w in weights):
+    if any(w is not None and w != places for w in weights):
         return None
-    n = math.prod(shape)
-    return x.size // n, n, 1, 1
+    n = math.prod(places)
+    return math.prod(shape) // n, n, 1, 1
 
 
-def _group(x, axes, *weights):
+def _group(shape, axes, weights):
     """(rows, n, inner, groups) of (N, groups, channels, inner), normalized over the last two, weights (groups, channels, 1)."""
-    if x.ndim != 4 or tuple(axes) != (2, 3) or any(w is None for w in weights):
+    if len(shape) != 4 or axes != (2, 3) or None in weights:
         return None
-    _, groups, channels, inner = x.shape
-    if any(w.shape != (groups, channels, 1) for w in weights):
+    samples, groups, channels, inner = shape
+    if any(w != (groups, channels, 1) for w in weights):
         return None
-    return x.size // (channels * inner), channels * inner, inner, groups
+    return samples * groups, channels * inner, inner, groups
 
 
-def _instance(x, axes, *weights):
+def _instance(shape, axes, weights):
     """(rows, n, n, C) of (N, C, *places), normalized over the places, weights (C, 1...)."""
-    channels = x.shape[1] if x.ndim > 2 else 0
-    if tuple(axes) != tuple(range(2, x.ndim)) or any(w is None for w in weights) or x.size <= channels:
+    ndim = len(shape)
+    if ndim < 3 or axes != tuple(range(2, ndim)) or None in weights:
         return None
-    if any(w.shape != (channels,) + (1,) * (x.ndim - 2) for w in weights):
+    if any(w != (shape[1],) + (1,) * (ndim - 2) for w in weights):
         return None
-    n = math.prod(x.shape[2:])
-    return (x.size // n, n, n, channels) if n > 1 else None
+    n = math.prod(shape[2:])
+    return (shape[0] * shape[1], n, n, shape[1]) if n > 1 else None
 
 
-def _row_layout(x, axes, *weights):
-    found = _layer(x, axes, *weights) or _group(x, axes, *weights) or _instance(x, axes, *weights)
+@functools.lru_cache(maxsize=4096)
+def _row_layout(shape, axes, weights):
+    """The layout of an array that is not empty, by its shape and those of the weights (None where there is none)."""
+    found = _layer(shape, axes, weights) or _group(shape, axes, weights) or _instance(shape, axes, weights)
     return found if found and found[1] < 2**31 else None
+
+
+def _shapes(weights):
+    return tuple([None if w is None else w.shape for w in weights])
 
 
 def _batch(x, axes, *weights):
@@ -61,7 +69,7 @@ def _norm_layout(x, axes, *weights):
     """Which kernels: ("rows", ...) or ("batch", ...) with the layout; None if there are none for these."""
     if not channels.dense(x):
         return None
-    rows = _row_layout(x, axes, *weights) if x.flags.c_contiguous else None
+    rows = _row_layout(x.shape, tuple(axes), _shapes(weights)) if x.flags.c_contiguous else None
     if rows:
         return "rows", rows
     batch = _batch(x, axes, *weights)
@@ -72,8 +80,9 @@ def _guard(x, weight, bias, *, axes, eps):
     return channels.weights_fit(x, weight, bias) and bool(_norm_layout(x, axes, weight, bias))
 
 
-def _kept(x, axes):
-    return tuple(1 if axis in axes else length for axis, length in enumerate(x.shape))
+@functools.lru_cache(maxsize=4096)
+def _kept(shape, axes):
+    return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
 
 
 def _standardize_reference(x, weight, bias, axes, eps):
@@ -87,7 +96,8 @@ def _standardize_reference(x, weight, bias, axes, eps):
 @kernel("norm", _standardize_reference, replaces="standardize", guard=_guard)
 def standardize(launch, xp, x, weight, bias, *, axes, eps):
     """Any of the norms with a mean: y, and the mean and variance that `axes` keep with length 1."""
-    mean, var = (xp.empty(_kept(x, axes), dtype=wide_of(x.dtype)) for _ in range(2))
+    kept, wide = _kept(x.shape, tuple(axes)), wide_of(x.dtype)
+    mean, var = xp.empty(kept, dtype=wide), xp.empty(kept, dtype=wide)
     kind, layout = _norm_layout(x, axes, weight, bias)
     if kind == "batch":
         return channels.normalize(launch, xp, x, weight, bias, mean, var, layout, float(eps)), mean, var
@@ -99,8 +109,8 @@ def standardize(launch, xp, x, weight, bias, *, axes, eps):
 
 
 def _gradient_guard(g, x, weight, mean, var, weight_shape, bias_shape, *, axes, eps):
-    g, *others = g
-    if g is None or any(one is not None for one in others) or not _same(g, x):
+    g, g_mean, g_var = g
+    if g is None or g_mean is not None or g_var is not None or not _same(g, x):
         return False
     like = _Shape(weight_shape), _Shape(bias_shape)
     return channels.weights_fit(x, weight) and bool(_norm_layout(x, axes, *like))
@@ -187,8 +197,12 @@ def _row_weights(launch, xp, g, x, mean, var, layout, eps, centred):
 # --- RMS norm ---
 
 
+def _layer_of(x, axes, *weights):
+    return _layer(x.shape, tuple(axes), _shapes(weights))
+
+
 def _rms_guard(x, weight, *, axes, eps):
-    return plain(x) and channels.weights_fit(x, weight) and _layer(x, axes, weight) is not None
+    return plain(x) and channels.weights_fit(x, weight) and _layer_of(x, axes, weight) is not None
 
 
 def _rms_reference(x, weight, axes, eps):
@@ -200,8 +214,8 @@ def _rms_reference(x, weight, axes, eps):
 @kernel("norm", _rms_reference, replaces="rms_standardize", guard=_rms_guard)
 def rms_standardize(launch, xp, x, weight, *, axes, eps):
     """y and the mean square, which `axes` keep with length 1."""
-    y, square = xp.empty_like(x), xp.empty(_kept(x, axes), dtype=wide_of(x.dtype))
-    rows = _layer(x, axes, weight)
+    y, square = xp.empty_like(x), xp.empty(_kept(x.shape, tuple(axes)), dtype=wide_of(x.dtype))
+    rows = _layer_of(x, axes, weight)
     grid, block = over_rows(*rows[:2])
     arrays = (x, weight, None, channels.in_wide(weight), y, None, square)
     launch("norm", "norm_rows", name_of(x.dtype), grid, block, *arrays, *rows, float(eps), 0)
@@ -213,7 +227,7 @@ def _rms_gradient_guard(g, x, weight, square, weight_shape, *, axes, eps):
     if g is None or gsquare is not None or not _same(g, x):
         return False
     fits = plain(x) and channels.weights_fit(x, weight)
-    return fits and _layer(x, axes, _Shape(weight_shape)) is not None
+    return fits and _layer_of(x, axes, _Shape(weight_shape)) is not None
 
 
 def _rms_gradient_reference(g, needs, x, weight, square, weight_shape, axes, eps):
@@ -227,7 +241,7 @@ def _rms_gradient_reference(g, needs, x, weight, square, weight_shape, axes, eps
 @kernel("norm", _rms_gradient_reference, replaces="rms_standardize.gradient", guard=_rms_gradient_guard)
 def rms_standardize_gradient(launch, xp, g, needs, x, weight, square, weight_shape, *, axes, eps):
     """The gradients of x and weight from that of y."""
-    g, eps, rows = xp.ascontiguousarray(g[0]), float(eps), _layer(x, axes)
+    g, eps, rows = xp.ascontiguousarray(g[0]), float(eps), _layer_of(x, axes)
     gx = _row_gradient(launch, xp, g, x, weight, None, square, rows, eps, False) if needs[0] else None
     if not needs[1]:
         return gx, None

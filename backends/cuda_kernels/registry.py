@@ -5,12 +5,14 @@ pointer), integers (`long long`) and floats (`double`). The tests have one that 
 """
 
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from chainrule.backends.capturing import at_once
+from chainrule.backends.capturing import local as capturing
 
 SOURCES = Path(__file__).parent / "source"
 
@@ -23,6 +25,7 @@ TYPES = {
 }
 FLOATS = tuple(TYPES)
 
+_MOST_TABLES, _VERSIONS = 256, 4  # of how many owners, and how many for each
 _GRID = 1 << 16  # blocks of a grid-stride loop: enough to fill any card
 
 
@@ -85,7 +88,10 @@ class CupyLauncher:
         self._modules = {}
         self._functions = {}
         self._several = cupy.cuda.runtime.getDeviceCount() > 1
+        # What CuPy hands on as eight bytes by itself; an `int` that fits into a `long long` too.
+        self._as_they_are = frozenset({cupy.ndarray, float, type(None)})
         self._constants = functools.lru_cache(maxsize=1024)(self._constant)
+        self._tables = {}
 
     def __call__(self, source, entry, dtype, grid, block, *args):
         if 0 in grid:
@@ -95,7 +101,12 @@ class CupyLauncher:
         function = self._functions.get((entry, dtype))
         if function is None:
             function = self._functions[entry, dtype] = self._module(source, dtype).get_function(entry)
-        function(grid, block, tuple(_eight_bytes(one) for one in args))
+        kept = self._as_they_are
+        for one in args:
+            if one.__class__ not in kept and (one.__class__ is not int or one >= _TOO_LARGE):
+                args = tuple(map(_eight_bytes, args))
+                break
+        function(grid, block, args)
 
     def _module(self, source, dtype):
         if (source, dtype) not in self._modules:
@@ -119,17 +130,56 @@ class CupyLauncher:
 
     def constants(self, values, dtype="int64"):
         """A device array of a tuple of numbers, copied there once. It is not to be written."""
-        return at_once(lambda: self._constants(values, dtype, self.cupy.cuda.runtime.getDevice()))
+        device = self.cupy.cuda.runtime.getDevice()
+        if capturing.capture is None:
+            return self._constants(values, dtype, device)
+        return at_once(lambda: self._constants(values, dtype, device))
 
     def _constant(self, values, dtype, device):
         return self.cupy.asarray(np.array(values, dtype=dtype))
 
+    def table(self, owner, values, dtype="int64"):
+        """As `constants`, of numbers that may be others at each call: a few arrays are kept for `owner`, and the oldest is written anew.
+
+        Gradients come to lie in what others left. A new array for each table would take some of that, and the next gradients would lie
+        elsewhere again.
+        """
+        if capturing.capture is not None:
+            return self.constants(values, dtype)
+        cuda = self.cupy.cuda
+        # What one stream has still to read, another must not write.
+        key = (
+            owner,
+            len(values),
+            dtype,
+            cuda.get_current_stream().ptr,
+            cuda.runtime.getDevice(),
+            threading.get_ident(),
+        )
+        kept = self._tables.get(key)
+        if kept is None:
+            if len(self._tables) >= _MOST_TABLES:
+                self._tables.pop(next(iter(self._tables)))
+            kept = self._tables[key] = {}
+        array = kept.get(values)
+        if array is None:
+            array = (
+                kept.pop(next(iter(kept)))
+                if len(kept) >= _VERSIONS
+                else self.cupy.empty(len(values), dtype=dtype)
+            )
+            array[...] = self.cupy.asarray(np.array(values, dtype=dtype))
+            kept[values] = array
+        return array
+
+
+_TOO_LARGE = 2**63
+
 
 def _eight_bytes(value):
-    if value is None:
-        return np.uint64(0)
+    """A number as one of eight bytes, whatever CuPy would make of it; others are themselves."""
     if isinstance(value, int):
-        return np.int64(value) if value < 2**63 else np.uint64(value)
+        return np.int64(value) if value < _TOO_LARGE else np.uint64(value)
     return np.float64(value) if isinstance(value, float) else value
 
 
@@ -140,9 +190,10 @@ _names = {}  # dtype -> its name, or None where kernels have no version for it
 
 def name_of(dtype):
     """The dtype's name in `TYPES`, None if it has none."""
-    if dtype not in _names:
-        _names[dtype] = str(dtype) if str(dtype) in TYPES else None
-    return _names[dtype]
+    try:
+        return _names[dtype]
+    except KeyError:
+        return _names.setdefault(dtype, str(dtype) if str(dtype) in TYPES else None)
 
 
 def wide_of(dtype):
@@ -152,16 +203,15 @@ def wide_of(dtype):
 
 def plain(first, *others):
     """Whether all are contiguous arrays of one class and one of the dtypes, and the first is not empty; None is passed over."""
-    return (
-        name_of(first.dtype) is not None
-        and first.size > 0
-        and first.flags.c_contiguous
-        and all(
-            one is None
-            or (one.__class__ is first.__class__ and one.dtype == first.dtype and one.flags.c_contiguous)
-            for one in others
-        )
-    )
+    kind, dtype = first.__class__, first.dtype
+    if name_of(dtype) is None or not first.size or not first.flags.c_contiguous:
+        return False
+    for one in others:
+        if one is not None and (
+            one.__class__ is not kind or one.dtype != dtype or not one.flags.c_contiguous
+        ):
+            return False
+    return True
 
 
 def over_elements(count, block=256):
@@ -172,7 +222,8 @@ def over_elements(count, block=256):
 def over_rows(rows, n):
     """Grid and block for rows of n elements: a warp a row if they are short, else a block."""
     if n <= 1024:
-        return (-(-rows // 4), 1, 1), (32, 4, 1)
+        warps = 4 if rows < 1 << 32 else 16  # a grid has less than 2^31 blocks
+        return (-(-rows // warps), 1, 1), (32, warps, 1)
     return (rows, 1, 1), (256 if n <= 1 << 14 else 1024, 1, 1)
 
 

@@ -167,8 +167,24 @@ def cross_entropy(launch, xp, x, *, q, over=None, dtype=None):
         return loss.astype(dtype, copy=False), slope
     y = xp.empty((), dtype=dtype)
     into = (y, None) if dtype == x.dtype else (None, y)
-    launch("softmax", "loss_total", name, (1, 1, 1), (1024, 1, 1), loss, *by, *into, loss.size)
+    _add_up(launch, xp, name, loss, by, into)
     return y, slope
+
+
+_OF_A_BLOCK = 1 << 14  # losses that a block adds up, if there are many
+
+
+def _add_up(launch, xp, name, loss, by, into):
+    """The sum of the losses, divided; of many in two stages, for one block leaves most of a card idle."""
+    count = loss.size
+    if count > 4 * _OF_A_BLOCK:
+        chunk = max(_OF_A_BLOCK, -(-count // 1024))
+        blocks = -(-count // chunk)
+        partial = xp.empty(blocks, dtype=loss.dtype)
+        arguments = (loss, None, 1.0, None, partial, count, chunk)
+        launch("softmax", "loss_total", name, (blocks, 1, 1), (1024, 1, 1), *arguments)
+        loss, count = partial, blocks
+    launch("softmax", "loss_total", name, (1, 1, 1), (1024, 1, 1), loss, *by, *into, count, count)
 
 
 def _slope_guard(g, slope, *, q, over=None, dtype=None):
@@ -235,7 +251,9 @@ def _numbers_reference(given, weight, classes, ignore_index, dtype):
 def class_numbers(launch, xp, given, weight, *, classes, ignore_index, dtype):
     """(class, factor, kept) of each sample: a class that is valid, 0 for what is ignored and NaN for what is no class."""
     name, dtype = (
-        (np.dtype(dtype).name, dtype) if weight is None else (name_of(weight.dtype), wide_of(weight.dtype))
+        (name_of(np.dtype(dtype)), dtype)
+        if weight is None
+        else (name_of(weight.dtype), wide_of(weight.dtype))
     )
     index, factor, kept = (xp.empty(given.shape, dtype=one) for one in ("int64", dtype, "bool"))
     grid, block = over_elements(given.size)

@@ -1,5 +1,7 @@
 """Pooling and im2col in two dimensions: `source/windows.cu`."""
 
+import math
+
 import numpy as np
 
 from chainrule.backends import layouts
@@ -10,8 +12,20 @@ from .registry import kernel, name_of, over_elements, plain
 def _geometry(
     launch, images, lengths, size, kernel, stride, padding, dilation, count_padding=True, divisor=None, step=1
 ):
-    numbers = (*lengths, *size, *kernel, *stride, *padding, *dilation)
-    return launch.constants((*map(int, numbers), int(images), int(count_padding), int(divisor or 0), step))
+    window = lengths, size, kernel, stride, padding, dilation
+    numbers = (*map(int, (one for pair in window for one in pair)), int(images), int(count_padding))
+    narrow = max(_largest(images * step, *window), divisor or 0) < NARROW
+    return launch.constants((*numbers, int(divisor or 0), step, int(narrow)))
+
+
+NARROW = 1 << 30  # indices below that, and the steps of a loop over them, fit into 32 bits
+
+
+def _largest(images, lengths, size, kernel, stride, padding, dilation):
+    """No index that the source computes is larger, whichever of its kernels it is."""
+    both = zip(lengths, size, kernel, stride, padding, dilation, strict=True)
+    along = [n + out * s + 2 * abs(p) + k * d for n, out, k, s, p, d in both]
+    return max(*along, images * max(math.prod(lengths), math.prod(size) * math.prod(kernel)))
 
 
 def _of_images(launch, x, *window, **options):

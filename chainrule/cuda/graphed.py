@@ -29,6 +29,8 @@ def make_graphed_callables(callables, sample_args, num_warmup_iters=3, allow_unu
         raise RuntimeError(
             f"{_NAME}: inside autocast, pass cache_enabled=False to it: a graph would keep the cached casts"
         )
+    if isinstance(sample_args, Tensor):
+        raise TypeError(f"{_NAME}: sample_args must be a tuple of Tensors, got a Tensor; write (x,)")
     several = isinstance(callables, tuple)
     functions, samples = (callables, sample_args) if several else ((callables,), (sample_args,))
     if len(functions) != len(samples):
@@ -82,7 +84,8 @@ class _Graphed:
         """The gradients of the outputs that have one, to the Tensors that want one."""
         inputs = [one for one, wanted in zip(self.surface, self.wanted, strict=True) if wanted]
         differentiable = [one for one in outputs if one.requires_grad]
-        return grad(differentiable, inputs, gradients, allow_unused=allow_unused)
+        # Retained, so that nothing is written over by the backward graph: it may be replayed twice for one forward (retain_graph=True).
+        return grad(differentiable, inputs, gradients, retain_graph=True, allow_unused=allow_unused)
 
     def warm_up(self, times, allow_unused):
         """Run on a stream aside, so that nothing happens for the first time in the capture."""

@@ -17,7 +17,7 @@ import gc
 
 from chainrule.autograd.writes import log
 from chainrule.backends import get, random
-from chainrule.backends.capturing import Capture, local
+from chainrule.backends.capturing import Capture, CaptureError, local
 
 from .cards import card, needed
 from .streams import Stream, StreamContext, current_stream, default_stream
@@ -123,16 +123,13 @@ class CUDAGraph:
         pool = graph_pool_handle() if pool is None else pool
         capture = _CudaCapture(backend)
         allocator = cuda.using_allocator(pool.malloc)
-        for generator in self._generators.values():
-            generator.begin_capture(backend)
-        allocator.__enter__()
-        try:
-            stream._stream.begin_capture(getattr(cuda.runtime, _MODES[capture_error_mode]))
-        except BaseException:
-            allocator.__exit__(None, None, None)
+        with contextlib.ExitStack() as undo:
             for generator in self._generators.values():
-                generator.abandon_capture()
-            raise
+                generator.begin_capture(backend)
+                undo.callback(generator.abandon_capture)
+            undo.enter_context(allocator)
+            stream._stream.begin_capture(getattr(cuda.runtime, _MODES[capture_error_mode]))
+            undo.pop_all()
         self._pool, self._allocator, self._stream, self._device = pool, allocator, stream, stream.device
         self._epoch = log.epoch
         self._capture = local.capture = capture
@@ -181,6 +178,11 @@ class CUDAGraph:
         """
         if self._graph is None:
             raise RuntimeError("cuda.CUDAGraph: nothing was captured; do so with chainrule.cuda.graph(g)")
+        if local.capture is not None:
+            raise CaptureError(
+                "cuda.CUDAGraph: replay() while another graph is being captured, in which its step counts and random numbers would stand "
+                "still; capture the work itself"
+            )
         self._launch()
         log.wrote_again(self._written)
 

@@ -25,6 +25,10 @@ def check_step(step, *args, warmup=2, generators=()):
     step: as for `make_graphed_step`, with the model, and all Tensors it uses, on the device "fake"; args are copied there. It is called
     `warmup` times as it is, then captured, so these are steps of training.
     """
+    if not callable(step):
+        raise TypeError(f"cuda.check_step: expected a function, got {type(step).__name__}")
+    if not isinstance(warmup, int) or warmup < 1:
+        raise ValueError(f"cuda.check_step: warmup must be an integer of at least 1, got {warmup!r}")
     findings = Findings()
 
     def checked(*args):

@@ -5,6 +5,8 @@ a parameter was frozen. So the modules, parameters, buffers and gradients that a
 compared before every replay.
 """
 
+import weakref
+
 from chainrule.backends.capturing import CaptureError, local
 from chainrule.nn.hooks import seen
 
@@ -37,13 +39,23 @@ class Reliance:
                 for table in (one._parameters, one._buffers):
                     for name, tensor in table.items():
                         if tensor is not None:
-                            self.capture.rely_on(tensor, f"{name!r} {where}", table, name)
+                            place = () if (id(table), name) in self.capture.lent_places else (table, name)
+                            self.capture.rely_on(tensor, f"{name!r} {where}", *place)
 
     def finish(self):
         """Look at everything once more when the step is done."""
         capture = self.capture
         for module, modes in self.modules.values():
             modes.add(module.training)
+        for root, name, line in capture.host_writes:
+            if root() is not None:  # what is gone with the step is made anew in every eager one
+                capture.refuse(
+                    "counts in Python",
+                    f"{name} writes to a Tensor on the CPU",
+                    "keep that Tensor on the device, or write to it after the step",
+                    line,
+                )
+        self._forget_leaves_of_the_step()
         for leaf, _ in capture.leaves.values():
             capture.rely_on(leaf, f"a leaf of shape {tuple(leaf.shape)} that backward() reached")
         self.tensors = []
@@ -72,6 +84,15 @@ class Reliance:
                     "call zero_grad() at the start of the step, or change .grad in place",
                     "?",
                 )
+
+    def _forget_leaves_of_the_step(self):
+        """A leaf that the step made, and that it let go when it was over, is another one in every step: its .grad is nobody's."""
+        capture = self.capture
+        found = [(weakref.ref(leaf), before) for leaf, before in capture.leaves.values()]
+        capture.keep([leaf._array for leaf, _ in capture.leaves.values()])
+        capture.leaves.clear()
+        alive = [(leaf, before) for reference, before in found if (leaf := reference()) is not None]
+        capture.leaves.update((id(leaf), (leaf, before)) for leaf, before in alive)
 
     def check(self):
         """CaptureError where a replay would not be the step any more."""

@@ -22,9 +22,14 @@ def runner(what, device, generators=()):
     kinds = {"cuda": CudaRunner, "fake": FakeRunner}
     if device.type not in kinds:
         raise ValueError(
-            f'cuda.{what}: steps are captured on "cuda" (or "fake", to try them), got {str(device)!r}'
+            f'{what}: steps are captured on "cuda" (or "fake", to try them), got {str(device)!r}'
         )
-    return kinds[device.type](device, (random.default_generator, *generators))
+    known = isinstance(generators, (tuple, list)) and all(
+        isinstance(one, random.Generator) for one in generators
+    )
+    if not known:
+        raise TypeError(f"{what}: generators must be a list of Generators, got {generators!r}")
+    return kinds[device.type](device, tuple(dict.fromkeys((random.default_generator, *generators))))
 
 
 class FakeRunner:

@@ -9,7 +9,7 @@ from chainrule.autograd import Tensor
 from chainrule.autograd.modes import local as modes
 from chainrule.autograd.writes import log
 from chainrule.backends import devices, namespaces
-from chainrule.backends.capturing import CaptureError
+from chainrule.backends.capturing import CaptureError, local
 
 from .reliance import Reliance
 
@@ -45,8 +45,9 @@ def make_graphed_step(step, *, warmup=3, device="cuda", max_graphs=4, generators
     """
     if not callable(step):
         raise TypeError(f"{_NAME}: expected a function, got {type(step).__name__}")
-    if not isinstance(warmup, int) or warmup < 1:
-        raise ValueError(f"{_NAME}: warmup must be an integer of at least 1, got {warmup!r}")
+    for name, value in (("warmup", warmup), ("max_graphs", max_graphs)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{_NAME}: {name} must be an integer of at least 1, got {value!r}")
     return GraphedStep(step, warmup, devices.device(device), max_graphs, generators)
 
 
@@ -64,6 +65,11 @@ class GraphedStep:
     def __call__(self, *args):
         if modes.state.autocast is not None:
             raise RuntimeError(f"{_NAME}: called inside autocast; put the autocast block into the step")
+        if local.capture is not None:
+            raise CaptureError(
+                f"{_NAME}: called while another graph is being captured, in which its step counts and random numbers would stand still; "
+                f"call the function that it was made of there"
+            )
         kind = _kind(args), modes.state.grad
         one = self._kinds.get(kind)
         if one is None:

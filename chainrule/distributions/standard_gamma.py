@@ -7,7 +7,7 @@ A shape a < 1 is brought above 1 by u^(1/a) times a number of shape a + 1, u bei
 
 import chainrule as cr
 from chainrule.autograd.ops.gamma_draw import log_gamma_draw
-from chainrule.backends import dtypes, namespaces, random
+from chainrule.backends import dtypes, namespaces, placement, random
 
 from .utils import uniform
 
@@ -22,6 +22,7 @@ def log_standard_gamma(concentration):
     return log_gamma_draw(concentration, drawn.to(concentration.dtype))
 
 
+@placement.on_their_card
 def _log_draw(shape):
     """Marsaglia and Tsang's method for shapes >= 1, float64."""
     array = shape._array

@@ -7,7 +7,7 @@ wrapped Cauchy distribution, of which what is rejected is drawn again.
 import math
 
 import chainrule as cr
-from chainrule.backends import dtypes, namespaces, random
+from chainrule.backends import dtypes, namespaces, placement, random
 
 from . import constraints
 from .distribution import Distribution
@@ -53,6 +53,7 @@ class VonMises(Distribution):
             return angle.to(self.loc.dtype)
 
 
+@placement.on_their_card
 def _angles(concentration):
     """Angles around 0, float64."""
     array = concentration._array

@@ -1,5 +1,9 @@
 """PyTorch's small satellites: `data` feeds training loops."""
 
+from chainrule.backends.later import load_later
+
 from . import data
 
-__all__ = ["data"]
+__getattr__, __dir__ = load_later(globals(), {"checkpoint": "chainrule.utils.checkpoint"})
+
+__all__ = ["checkpoint", "data"]

@@ -12,7 +12,7 @@ from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops import activation
 from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.precision import precision
-from chainrule.backends import dtypes
+from chainrule.backends import dtypes, placement
 
 
 def _apply(operation, input, inplace, name, **static):
@@ -268,6 +268,7 @@ def log_softmax(input, dim=None, dtype=None):
     return _along(_softmax.log_softmax, input, dim, dtype, "log_softmax")
 
 
+@placement.on_their_card
 def gumbel_softmax(logits, tau=1.0, hard=False, eps=1e-10, dim=-1):
     """A sample of the Gumbel-softmax distribution of temperature `tau` along `dim`: softmax((logits + noise) / tau).
 

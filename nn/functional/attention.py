@@ -12,7 +12,7 @@ from chainrule.autograd.functions.common import tensor_of
 from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops.attention import attention, dropped, flash_attention
 from chainrule.autograd.precision import precision
-from chainrule.backends import attention_ways, backend_of, cpu, dtypes, namespaces
+from chainrule.backends import attention_ways, backend_of, cpu, dtypes, namespaces, placement
 
 from .linear import linear
 
@@ -113,6 +113,7 @@ def _grouped(q, k, v, bias, share):
     return q, ops.expand_dims(k, k.ndim - 2), ops.expand_dims(v, v.ndim - 2), bias
 
 
+@placement.on_their_card
 def _additive(mask, q, name, what):
     """A mask as numbers to add to the scores: -inf where a bool mask is True."""
     mask = tensor_of(mask, name)
@@ -124,6 +125,7 @@ def _additive(mask, q, name, what):
     return mask
 
 
+@placement.on_their_card
 def _causal(q, k):
     """0 where query i meets keys 0 to i, else -inf."""
     return ops.triu(q.new_full((q.shape[-2], k.shape[-2]), _INFINITE), k=1)
@@ -163,6 +165,7 @@ def _keeps_probabilities(q, k, v, bias, static, name):
 _in_precision = precision("lower")(_attended)
 
 
+@placement.on_their_card
 def _dropout(q, k, p, name):
     """The keywords of `attention` for dropout of probabilities."""
     if not 0 <= p <= 1:

@@ -9,11 +9,12 @@ from chainrule.autograd.functions.common import index_array, tensor_of
 from chainrule.autograd.ops.ctc import NOTHING, Trellis, ctc_likelihood
 from chainrule.autograd.ops.indexing import take
 from chainrule.autograd.precision import precision
-from chainrule.backends import backend_of, namespaces
+from chainrule.backends import backend_of, namespaces, placement
 
 from .common import check_range, reduced, reduction_of
 
 
+@placement.on_their_card
 @precision(cpu="float32")
 def ctc_loss(
     log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False

@@ -6,6 +6,7 @@ Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from o
 """
 
 import math
+import numbers
 
 from chainrule.autograd import inplace as _inplace
 from chainrule.autograd.functions.common import tensor_of
@@ -13,12 +14,13 @@ from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops.dropout import dropout as _dropout
 from chainrule.autograd.ops.dropout import place_for
 from chainrule.autograd.ops.selection import masked
-from chainrule.backends import dtypes
+from chainrule.backends import dtypes, placement
 
 # The value a SELU takes at -inf: Klambauer et al. 2017, where alpha dropout puts what it drops.
 _SELU_FLOOR = -1.7580993408473766
 
 
+@placement.on_their_card
 def _kept(x, p, shape):
     """A mask of `shape`, each element True with probability 1 - p."""
     return rand(shape, dtype=dtypes.float32, device=x.device)._array >= p
@@ -28,6 +30,8 @@ def _check(input, p, name, training):
     x = tensor_of(input, name)
     if training and x._array.dtype.kind in "biu":
         raise RuntimeError(f"{name}: expected a floating point tensor, got {x.dtype}; convert with .float()")
+    if not isinstance(p, numbers.Real):
+        raise TypeError(f"{name}: dropout probability has to be a number, got {type(p).__name__}")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
     return x
@@ -79,6 +83,7 @@ def dropout3d(input, p=0.5, training=True, inplace=False):
     return _channelwise(input, p, training, inplace, "dropout3d", (4, 5), 5)
 
 
+@placement.on_their_card
 def _alpha(x, p, shape, inplace, name):
     """a * (x where kept, else the floor) + b, with the a and b that keep mean 0 and variance 1."""
     mask = _kept(x, p, shape)

@@ -8,7 +8,7 @@ from chainrule.autograd.functions.creation import allocating
 from chainrule.autograd.ops import embedding as _embedding
 from chainrule.autograd.ops.selection import masked
 from chainrule.autograd.writes import log
-from chainrule.backends import add_at, backend_of, namespaces
+from chainrule.backends import add_at, backend_of, namespaces, placement
 
 from .common import check_range
 
@@ -31,6 +31,7 @@ def _checked(input, weight, padding_idx, name):
     return index, w, padding_idx
 
 
+@placement.on_their_card
 def _gradient_factor(index, weight, padding_idx, by_frequency):
     """What each read row's gradient is multiplied with, (*, 1); None for 1."""
     factor = None
@@ -43,6 +44,7 @@ def _gradient_factor(index, weight, padding_idx, by_frequency):
     return None if factor is None else factor[..., None]
 
 
+@placement.on_their_card
 def _renormalize(weight, index, max_norm, norm_type):
     """Scale the rows that are read down to `max_norm`, in the table's own memory."""
     log.wrote(weight)
@@ -69,6 +71,7 @@ def embedding(
     return _embedding.embedding(w, index=index, factor=factor)
 
 
+@placement.on_their_card
 def one_hot(tensor, num_classes=-1):
     """1 at the place each number names, else 0, as int64. (*) -> (*, num_classes); by default the largest number + 1."""
     index = index_array(tensor, "one_hot")
@@ -95,6 +98,7 @@ def one_hot(tensor, num_classes=-1):
 _MODES = ("sum", "mean", "max")
 
 
+@placement.on_their_card
 def embedding_bag(
     input, weight, offsets=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean", sparse=False,
     per_sample_weights=None, include_last_offset=False, padding_idx=None,

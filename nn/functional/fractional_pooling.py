@@ -7,6 +7,7 @@ from chainrule.autograd.functions.creation import rand
 from chainrule.autograd.ops import pooling
 from chainrule.autograd.ops.fractional_pooling import window_max_index, window_starts
 from chainrule.autograd.precision import precision
+from chainrule.backends import placement
 
 from .windows import batched, lengths, unbatched
 
@@ -50,6 +51,7 @@ def fractional_max_pool3d_with_indices(
     return fractional_max_pool3d(input, kernel_size, output_size, output_ratio, True, _random_samples)
 
 
+@placement.on_their_card
 def _pool(name, n, input, kernel_size, output_size, output_ratio, samples):
     x, was_batched = batched(input, n, name)
     kernel = lengths(kernel_size, n, name, "kernel_size")

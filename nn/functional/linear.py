@@ -19,7 +19,8 @@ def linear(input, weight, bias=None):
 
 def check_linear(x, w, bias, name):
     """RuntimeError unless input, weight and bias (or None) fit."""
-    if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
+    # The shapes of the arrays: those of Tensors are made anew each time.
+    if w.ndim != 2 or not x.ndim or x._array.shape[-1] != w._array.shape[1]:
         raise RuntimeError(
             f"{name}: an input of shape {tuple(x.shape)} cannot be multiplied with a weight of shape {tuple(w.shape)}: the input's "
             f"last dimension must be the weight's second, in_features"
@@ -29,7 +30,7 @@ def check_linear(x, w, bias, name):
 
 
 def _check_bias(x, w, bias):
-    if tuple(bias.shape) not in ((w.shape[0],), (1,), ()):
+    if tuple(bias._array.shape) not in ((w._array.shape[0],), (1,), ()):
         raise RuntimeError(
             f"linear: bias of shape {tuple(bias.shape)} does not fit {w.shape[0]} output features"
         )

@@ -15,7 +15,7 @@ from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.ops.blocks import wide
 from chainrule.autograd.ops.entropy import xlogy
 from chainrule.autograd.precision import active, precision
-from chainrule.backends import backend_of, dtypes, kernels, namespaces
+from chainrule.backends import backend_of, dtypes, kernels, namespaces, placement
 
 from .common import on_host, reduced, reduction_of, weighted
 
@@ -226,7 +226,7 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
         and (not index.size or 0 <= index.min() <= index.max() < classes)
     ):
         return index, None if weight is None else xp.take(wide(weight._array), index, axis=0), None
-    dtype = wide(x._array[:0]).dtype
+    dtype = x._array.dtype if x._array.dtype.itemsize != 2 or x._array.dtype.kind == "i" else "float32"
     if "class_numbers" in kernels:
         static = {"classes": classes, "ignore_index": ignore_index, "dtype": dtype}
         raw = None if weight is None else weight._array
@@ -253,16 +253,6 @@ def _class_numbers(x, target, alone, weight, ignore_index, name):
     return index, factor, kept
 
 
-def _at_class(index):
-    """The advanced index that reads element index[n, i, ...] of axis 1."""
-    xp = namespaces[index.__class__]
-    grid = [
-        xp.arange(length).reshape((1,) * dim + (-1,) + (1,) * (index.ndim - dim - 1))
-        for dim, length in enumerate(index.shape)
-    ]
-    return (grid[0], index, *grid[1:])
-
-
 def _over_samples(loss, factor, reduction, alone):
     """The losses, their sum, or their mean weighted with `factor`, the weight of each sample."""
     if reduction == "none":
@@ -272,6 +262,7 @@ def _over_samples(loss, factor, reduction, alone):
     return ops.mean(loss) if factor is None else ops.sum(loss) / factor.sum().astype(loss._array.dtype)
 
 
+@placement.on_their_card
 @precision("float32")
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-w[y] x[y] for log-probabilities x. (N, C), (N) of class numbers -> () or (N); or (C), (); or (N, C, *), (N, *).
@@ -281,7 +272,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     reduction = reduction_of(size_average, reduce, reduction, "nll_loss")
     x, y, alone = _class_arguments(input, target, weight, "nll_loss")
     index, factor, kept = _class_numbers(x, y, alone, weight, ignore_index, "nll_loss")
-    loss = -ops.take(x, index=_at_class(index))
+    loss = -ops.take(x, index=_softmax.at_class(index))
     if factor is not None:
         loss = loss * factor.astype(loss._array.dtype, copy=False)
     if kept is not None:
@@ -333,6 +324,7 @@ def _from_16_bits(*arguments):
     return _cross_entropy(*arguments, dtype="float32")
 
 
+@placement.on_their_card
 def _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing, dtype=None):
     name = "cross_entropy"
     if not 0 <= label_smoothing <= 1:
@@ -352,7 +344,7 @@ def _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothi
             if factor is None
             else factor * (1 - label_smoothing)
         )
-    q = _softmax.Targets(_at_class(index), hit, share, kept)
+    q = _softmax.Targets((None, index, *[None] * (index.ndim - 1)), hit, share, kept)
     if (
         reduction == "none" or x.dtype is dtypes.float16
     ):  # a gradient kept in float16 must not be divided by many samples

@@ -11,7 +11,7 @@ from chainrule.autograd.ops import activation
 from chainrule.autograd.ops import loss as _loss
 from chainrule.autograd.ops.selection import masked
 from chainrule.autograd.precision import precision
-from chainrule.backends import namespaces
+from chainrule.backends import namespaces, placement
 
 from .common import check_range, reduced, reduction_of, weighted
 
@@ -66,6 +66,7 @@ def _of_samples(loss, reduction, alone):
     return ops.reshape(loss, ()) if alone and reduction == "none" else reduced(loss, reduction)
 
 
+@placement.on_their_card
 @precision("float32")
 def multi_margin_loss(
     input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
@@ -94,6 +95,7 @@ def multi_margin_loss(
     return _of_samples(ops.sum(loss, axis=1) / classes, reduction, alone)
 
 
+@placement.on_their_card
 @precision("float32")
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """sum over labels y and other classes c of max(0, 1 - (x[y] - x[c])) / C. (N, C), (N, C) or (C), (C).
@@ -158,6 +160,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return norm(a - b + eps, p, -1, keepdim)
 
 
+@placement.on_their_card
 @precision(accelerator="float32")
 def pdist(input, p=2.0):
     """The p-norm distances of all pairs of rows, (0, 1), (0, 2), ... (N, D) -> (N (N - 1) / 2)."""

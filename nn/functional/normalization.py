@@ -140,12 +140,12 @@ def instance_norm(
 def _trailing(name, x, normalized_shape, **parameters):
     """The axes of the last dimensions, which must be `normalized_shape`; and so must the parameters."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+    if not shape or tuple(x._array.shape[-len(shape) :]) != shape:
         raise RuntimeError(
             f"{name}: normalized_shape {shape} must be the last dimensions of the input, which has shape {tuple(x.shape)}"
         )
     for what, one in parameters.items():
-        if one is not None and tuple(tensor_of(one, name).shape) != shape:
+        if one is not None and tuple(tensor_of(one, name)._array.shape) != shape:
             raise RuntimeError(
                 f"{name}: {what} has shape {tuple(one.shape)}, expected normalized_shape {shape}"
             )

@@ -13,7 +13,7 @@ from chainrule.autograd.ops.indexing import take
 from chainrule.autograd.ops.resampling import locate
 from chainrule.autograd.ops.selection import masked
 from chainrule.autograd.precision import precision
-from chainrule.backends import namespaces
+from chainrule.backends import namespaces, placement
 
 from .interpolation import keys
 
@@ -21,6 +21,7 @@ _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
 
 
+@placement.on_their_card
 @precision(cpu="float32", accelerator="widest")
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """`input` read at the points of `grid`. (N, C, H, W), (N, H', W', 2) -> (N, C, H', W'), or the same with three dimensions.
@@ -125,6 +126,7 @@ def _check(x, grid, mode, padding_mode):
         )
 
 
+@placement.on_their_card
 def affine_grid(theta, size, align_corners=None):
     """The grid for `grid_sample` that moves an image by the affine map theta. (N, 2, 3), size (N, C, H, W) -> (N, H, W, 2).
 

@@ -52,8 +52,12 @@ class Part:
 def write(path, text):
     """Replace a file at once: who reads it finds the old or the new."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def trimmed(error, lines=12):

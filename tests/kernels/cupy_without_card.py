@@ -6,6 +6,8 @@ copies and `memset` are done, and whatever computes does nothing: kernels are ne
 whatever lay there. All that CuPy decides itself is real: which arguments its functions take, which dtypes its ufuncs have loops for,
 shapes and dtypes of results, memory pools, streams, pinned memory, and when it reads back from the card.
 
+With `quick=True` what is called all the time does nothing in C, without a way through Python: what time is left is that of Python code.
+
 `asked` counts what was asked of CUDA: "launch", "host to device", "device to host", "device to device", "wait", "malloc", library calls.
 """
 
@@ -92,8 +94,13 @@ def _wait(*_):
         on_wait()
 
 
-def _launch(*_):
+on_launch = None  # called with the arguments of a launch: a kernel, grid, block, shared memory, stream, the addresses of its arguments
+
+
+def _launch(*args):
     asked["launch"] += 1
+    if on_launch is not None:
+        on_launch(*args)
 
 
 def _attribute(which, *_):
@@ -163,6 +170,18 @@ _MODULES = (
     "cupy_backends.cuda.libs.curand",
 )
 
+# What `quick=True` makes functions of C that look at no argument: to ask for a launch, to be told the device.
+_QUICK = (
+    "launchKernel",
+    "_ensure_context",
+    "memsetAsync",
+    "memcpyAsync",
+    "getDevice",
+    "setDevice",
+    "streamIsCapturing",
+    "eventRecord",
+)
+
 _api = ctypes.pythonapi
 _api.PyCapsule_GetName.restype, _api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
 _api.PyCapsule_New.restype = ctypes.py_object
@@ -186,7 +205,12 @@ def _stand_in(library, name):
     return function
 
 
-def _replace(module, library):
+def _nothing(result):
+    """A function of C that takes no notice of its arguments: it gives a new object, or 0."""
+    return _api.PyDict_New if result is ctypes.py_object else _api.PyErr_Occurred
+
+
+def _replace(module, library, quick):
     """Put our functions into a module's table, and under its Python names."""
     for name, capsule in list(module.__pyx_capi__.items()):
         signature = _api.PyCapsule_GetName(capsule)
@@ -198,6 +222,8 @@ def _replace(module, library):
         ours = FUNCTIONS.get(name) if library.startswith("api.") else None
         python = _giving(ours or _stand_in(library, name), result)
         function, kept = ctypes.CFUNCTYPE(result, *types)(python), ctypes.create_string_buffer(signature)
+        if quick and name in _QUICK:
+            function, python = _nothing(result), int if name == "getDevice" else python
         _keep.extend((function, kept))
         module.__pyx_capi__[name] = _api.PyCapsule_New(
             ctypes.cast(function, ctypes.c_void_p), ctypes.cast(kept, ctypes.c_char_p), None
@@ -228,6 +254,9 @@ def _giving(function, result):
 class _Finder:
     """Finds CuPy's modules as Python does, and replaces their functions as soon as they are loaded."""
 
+    def __init__(self, quick):
+        self.quick = quick
+
     def find_spec(self, name, path=None, target=None):
         if name not in _MODULES:
             return None
@@ -236,7 +265,7 @@ class _Finder:
 
         def exec_module(module):
             execute(module)
-            _replace(module, name.partition("cuda.")[2])
+            _replace(module, name.partition("cuda.")[2], self.quick)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -304,11 +333,11 @@ def _tried(function):
     return call
 
 
-def install():
+def install(quick=False):
     """Replace what lies below CuPy. Call it before CuPy is imported; returns the module cupy."""
     if "cupy" in sys.modules:
         raise RuntimeError("CuPy was imported before")
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder(quick))
     import cupy
 
     for module in (
@@ -337,17 +366,18 @@ def install():
 
     for name in ("sort", "argsort", "lexsort"):
         setattr(cupy.cuda.thrust, name, _tried(getattr(cupy.cuda.thrust, name)))
-    cupy.cuda.set_allocator(
-        zeroed
-    )  # what counts elements then counts none, and nothing is as long as some old float
+    if not quick:  # what counts elements then counts none, and nothing is as long as some old float
+        cupy.cuda.set_allocator(zeroed)
     return cupy
 
 
-def connect():
-    """`install()`, and chainrule's device "cuda" over it. Returns the backend."""
-    cupy = install()
+def connect(count=2, quick=False):
+    """`install()`, and chainrule's device "cuda" over it, with `count` cards. Returns the backend."""
+    global cards
+    cards = count
+    cupy = install(quick)
     from chainrule.backends import cuda
 
-    cuda._begin(cupy, cards)  # the probe computes something, which cannot come out right
+    cuda._begin(cupy, count)  # the probe computes something, which cannot come out right
     cuda._probed = True
     return cuda

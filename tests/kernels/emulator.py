@@ -45,7 +45,7 @@ _NUMBERS = (int, np.integer, float)
 def library(dtype, source="", texts=(), headers=("simt.h",), flags=()):
     """The compiled source, or `texts` in its place, for a dtype."""
     named = [(source, (registry.SOURCES / f"{source}.cu").read_text())] if not texts else []
-    named += [(f"text {number}", text) for number, text in enumerate(texts)]
+    named += [(f"text_{number}", text) for number, text in enumerate(texts)]
     parts = [(FOLDER / name).read_text() for name in headers]
     parts.append(f'#line 1 "common.cuh"\n{(registry.SOURCES / "common.cuh").read_text()}')
     for number, (name, text) in enumerate(named):
@@ -53,7 +53,7 @@ def library(dtype, source="", texts=(), headers=("simt.h",), flags=()):
         parts.append(f'namespace source_{number} {{\n#line 1 "{name}.cu"\n{text}\n{entries}\n}}')
     found = ctypes.CDLL(str(_compiled("\n".join(parts), (*FLAGS, *flags, *registry.options(dtype)))))
     found.simt_problem.restype = ctypes.c_char_p
-    found.simt_schedule.argtypes = ctypes.c_int, ctypes.c_uint64
+    found.simt_schedule.argtypes = ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64
     return found
 
 
@@ -83,16 +83,17 @@ def _compiled(text, flags):
 class Emulator:
     """A launcher for arrays whose memory is on the host: `host(array)` gives the NumPy array of one.
 
-    texts: sources in place of the package's. order, seed: one of ORDERS, and what is drawn if that is random.
+    texts: sources in place of the package's. order, seed: one of ORDERS, and what is drawn if that is random. blocks: how many
+    blocks of each launch are run, the last ones; 0 for all.
     """
 
     headers, flags = ("simt.h",), ()
 
-    def __init__(self, xp=np, host=lambda array: array, texts=(), order="forward", seed=0):
+    def __init__(self, xp=np, host=lambda array: array, texts=(), order="forward", seed=0, blocks=0):
         self.xp = xp
         self.host = host
         self.texts = tuple(texts)
-        self.schedule = ORDERS.index(order), seed
+        self.schedule = ORDERS.index(order), seed, blocks
         self.launched = []
         self._kept = {}
         self._addressed = []  # arrays whose addresses went into tables since the last launch
@@ -146,6 +147,10 @@ class Emulator:
         if local.capture is not None:
             self._addressed.append(self.host(array))
         return self.host(array).ctypes.data
+
+    def table(self, owner, values, dtype="int64"):
+        """As `constants`."""
+        return self.constants(values, dtype)
 
     def constants(self, values, dtype="int64"):
         """An array of a tuple of numbers, made once."""

@@ -1,18 +1,24 @@
 """A pytest plugin, `-p tests.kernels.on_fake`: the stand-in for a GPU with the CUDA kernels, run by the emulator,
 and its matrix products through the binding of cuBLASLt to a library that computes on the host.
 
-With CHAINRULE_TEST_DEVICES=fake any test then goes through the kernels, the code that launches them and their guards.
+With CHAINRULE_TEST_DEVICES=fake any test then goes through the kernels, the code that launches them and their guards; with
+CHAINRULE_SANITIZE=1 too, `sanitizer.py` watches what the kernels do to memory.
 """
+
+import os
 
 from chainrule.backends import cuda_kernels, get
 from tests.kernels import fake_cublaslt
 from tests.kernels.emulator import Emulator
+from tests.kernels.sanitizer import Sanitizer
+
+LAUNCHER = Sanitizer if os.environ.get("CHAINRULE_SANITIZE") else Emulator
 
 
 def installed():
     """Register all kernels with the fake device; returns the launcher."""
     fake = get("fake")
-    launch = Emulator(fake.xp, lambda array: array._host)
+    launch = LAUNCHER(fake.xp, lambda array: array._host)
     cuda_kernels.install(fake, launch)
     return launch
 

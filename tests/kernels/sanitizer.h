@@ -91,8 +91,7 @@ UNCHECKED static bool ordered(const Access& a, const Access& me) {
 
 UNCHECKED static const char* place(const Range* r, uintptr_t at) {  // an address in brackets is put into words by the caller
     static char text[64];
-    if (r == &shared) snprintf(text, sizeof text, "byte %ld of shared memory", (long)(at - r->first));
-    else snprintf(text, sizeof text, "[%lx]", (long)at);
+    snprintf(text, sizeof text, r == &shared ? "shared memory" : "[%lx]", (long)at);
     return text;
 }
 

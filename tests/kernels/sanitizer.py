@@ -7,14 +7,16 @@ nobody has written holds what `poison` says, so that what depends on it shows as
 
 import ctypes
 import functools
+import mmap
 import re
 import shutil
 import subprocess
+import weakref
 
 import numpy as np
 
 from chainrule.backends.cuda_kernels import registry
-from tests.kernels.emulator import COMPILER, ORDERS, Emulator
+from tests.kernels.emulator import COMPILER, Emulator
 
 SHARED_MEMORY = 48 << 10  # what a block can have without asking for more
 
@@ -45,20 +47,22 @@ class Sanitizer(Emulator):
     def __init__(self, xp=np, host=lambda array: array, poison=0xFF, **options):
         super().__init__(xp, host, **options)
         self.poison = poison
-        self._known = []  # arrays whose addresses were asked for
+        self._known = weakref.WeakValueDictionary()  # those whose addresses were asked for
         self._watched = []
 
     def address(self, array):
-        self._known.append(self.host(array))
-        return super().address(array)
+        address = super().address(array)
+        self._known[address] = _owner(self.host(array))
+        return address
 
     def run(self, compiled, source, entry, arrays, *arguments):
         text = registry.source_text(source) if source else "".join(self.texts)
-        named = zip(_parameters(text, entry), arrays, strict=False)
+        named = zip(_parameters(text, entry), arrays, strict=True)
         self._watched = [(f"`{name}`", array) for name, array in named if array is not None]
         same = {id(array) for name, array in self._watched if (entry, name.strip("`")) in SAME_FOR_ALL}
-        self._watched += [("an array of a table", array) for array in self._known]
+        self._watched += [("an array of a table", array) for array in self._known.values()]
         extents = _joined([(*_extent(array), id(array) in same) for _, array in self._watched])
+        assert len(extents) <= 4096, "more arrays than `sanitizer.h` has places for"
         kinds = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_long, ctypes.c_long
         columns = [
             (kind * len(extents))(*column)
@@ -98,10 +102,16 @@ def _guards(path):
     return [int(line.split()[0], 16) for line in symbols.splitlines() if " _ZGVZ" in line]
 
 
-def _extent(array):
-    """(first address, address behind the last, bytes of an element) of the memory that an array is a view of."""
+def _owner(array):
+    """What the array is a view of."""
     while isinstance(array.base, np.ndarray):
         array = array.base
+    return array
+
+
+def _extent(array):
+    """(first address, address behind the last, bytes of an element) of the memory that an array is a view of."""
+    array = _owner(array)
     return *np.lib.array_utils.byte_bounds(array), array.itemsize
 
 
@@ -119,7 +129,7 @@ def _joined(extents):
 @functools.cache
 def _parameters(text, entry):
     """The names of a kernel's parameters."""
-    header = text.split(f" {entry}(")[1].split(")")[0]
+    header = text.split(f"void {entry}(")[1].split(")")[0]
     return [one.split()[-1].lstrip("*&") for one in header.split(",")]
 
 
@@ -132,10 +142,15 @@ def _line(compiled, address):
         spans = [line.split()[0] for line in maps if compiled._name in line]
     first = min(int(span.split("-")[0], 16) for span in spans)
     command = [tool, "-e", compiled._name, hex(address - first - 1)]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip().rpartition("/")[2]
+    return (
+        subprocess.run(command, capture_output=True, text=True)
+        .stdout.partition(" (")[0]
+        .strip()
+        .rpartition("/")[2]
+    )
 
 
-# --- arrays for it ---
+# --- arrays ---
 
 
 class Memory:
@@ -176,3 +191,20 @@ class Memory:
 
     def empty_like(self, array):
         return self._poisoned(np.empty_like(array))
+
+
+class Sparse:
+    """A namespace whose new arrays are zeros that take no memory until they are written, as large as one likes."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype="float64"):
+        size = int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+        return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype).reshape(shape)
+
+    zeros = empty
+
+    def empty_like(self, array):
+        return self.empty(array.shape, array.dtype)

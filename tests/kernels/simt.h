@@ -79,7 +79,7 @@ static void* body_data;
 static void (*before_block)();
 static char problem[1024];
 static int order;
-static uint64_t state = 1;
+static uint64_t state = 1, most_blocks;
 
 UNCHECKED static unsigned random(unsigned below) {  // xorshift64*, Vigna 2016
     state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
@@ -269,7 +269,7 @@ template <class... A> UNCHECKED int launch(void (*kernel)(A...), const unsigned*
     for (uint64_t k = 0; numbers && k < blocks; k++) numbers[k] = k;
     if (numbers) shuffle(numbers, (unsigned)blocks);
     bool well = true;
-    for (uint64_t k = 0; k < blocks && well; k++) {
+    for (uint64_t k = most_blocks && most_blocks < blocks ? blocks - most_blocks : 0; k < blocks && well; k++) {
         uint64_t b = numbers ? numbers[k] : order == BACKWARD || order == WARPS_BACKWARD ? blocks - 1 - k : k;
         blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
         well = block();
@@ -281,7 +281,8 @@ template <class... A> UNCHECKED int launch(void (*kernel)(A...), const unsigned*
 }  // namespace simt
 
 extern "C" UNCHECKED const char* simt_problem() { return simt::problem; }
-extern "C" UNCHECKED void simt_schedule(int order, uint64_t seed) { simt::order = order, simt::state = seed * 2 + 1; }
+// Of a launch the last `blocks` are run, all if that is 0.
+extern "C" UNCHECKED void simt_schedule(int order, uint64_t seed, uint64_t blocks) { simt::order = order, simt::state = seed * 2 + 1, simt::most_blocks = blocks; }
 
 #define EMULATE(name)                                                                                             \
     extern "C" UNCHECKED int launch_##name(const unsigned* grid, const unsigned* block, void** args, int count) { \

@@ -65,6 +65,16 @@ ROWS = [
         tag="tanh",
         approximate="tanh",
     ),
+    Row(
+        "gelu_slope",
+        activation.gelu_slope,
+        [(3, 4)],
+        ref=elementwise(
+            lambda x: 0.5 * math.erfc(-x / math.sqrt(2)) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        ),
+        domain=(-6, 6),
+        torch=False,
+    ),
     smooth("tanhshrink", lambda x: x - np.tanh(x)),
     Row("glu", F.glu, [(3, 4)], ref=lambda x: x[:, :2] * sigmoid(x[:, 2:]), torch="nn.functional.glu"),
     Row("glu", F.glu, [(4, 3, 2)], {"dim": 0}, torch="nn.functional.glu", tag="first dimension"),

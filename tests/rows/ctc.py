@@ -7,6 +7,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.autograd.ops import ctc as ops
+from chainrule.backends import placement
 from chainrule.nn import functional as F
 from tests.table import Row
 
@@ -54,6 +55,7 @@ class _Torch:
         return through_softmax(torch)(x)
 
 
+@placement.on_their_card
 def trellis(x):
     """One sequence of two different labels, in five states and three steps."""
     made = SimpleNamespace(

@@ -109,8 +109,17 @@ ROWS = [
             tag=str(p),
             tol=1e-8,
         )
-        for p in (0, 0.5, 1, 2, 3, float("inf"))
+        for p in (0, 0.5, 2, 3, float("inf"))
     ],
+    Row(
+        "cdist",
+        cr.cdist,
+        [(2, 1, 4, 3), (3, 5, 3)],
+        kwargs={"p": 1},
+        ref=lambda a, b, p: np.abs(a[..., None, :] - b[:, None]).sum(-1),
+        covers=("absolute_distances", "sign_sums", "sign_products"),
+        tag="1",
+    ),
     Row(
         "cdist",
         cr.cdist,

@@ -115,7 +115,7 @@ ROWS = [
         [apart((3, 6))],
         kwargs={"dim": 1},
         ref=lambda x, dim: np.maximum.accumulate(x, 1),
-        covers=("running_place",),
+        covers=("running_extreme",),
     ),
     Row(
         "cummin",
@@ -146,7 +146,7 @@ ROWS = [
         ref=lambda a, b: _scanned(a[::-1].T, b[::-1].T).T[::-1],
         tag="reverse",
     ),
-    Row("unique", cr.unique, [few((3, 5))], ref=np.unique, grad=False, covers=("groups",)),
+    Row("unique", cr.unique, [few((3, 5))], ref=np.unique, grad=False, covers=("groups", "ascending")),
     Row(
         "unique",
         cr.unique,

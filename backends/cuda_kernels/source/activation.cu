@@ -37,8 +37,9 @@ template <int KIND, int N> __device__ __forceinline__ void apply(const scalar* g
         wide v[N], a[N];
         load<N>(x + i, v);
         if (g) load<N>(g + i, a);
+        long long column = bias ? i % n : 0;
         for (int k = 0; k < N; k++) {
-            if (bias) v[k] += wide(bias[(i + k) % n]);
+            if (bias) v[k] += wide(bias[column]), column = column + 1 == n ? 0 : column + 1;
             if (!g) v[k] = value<KIND>(v[k]);
             else if (KIND == RELU) v[k] = v[k] > 0 ? a[k] : wide(0);  // also of an infinite g
             else v[k] = a[k] * slope<KIND>(v[k]);

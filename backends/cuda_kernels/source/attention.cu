@@ -52,7 +52,7 @@ template <int N> __device__ __forceinline__ pair exponentials_of_row(scalar* sco
 }
 
 // scores = exp(S - the largest of the row), total = their sum, 1 where it is 0; lse = log(sum(exp(S))), inf where nothing is seen.
-extern "C" __global__ void attention_softmax(scalar* scores, const scalar* bias, wide* total, wide* lse, long long rows, long long n, long long length, long long first, long long n1, long long n2, long long s0, long long s1, long long s2, long long sq, long long sk) {
+extern "C" __global__ __launch_bounds__(1024) void attention_softmax(scalar* scores, const scalar* bias, wide* total, wide* lse, long long rows, long long n, long long length, long long first, long long n1, long long n2, long long s0, long long s1, long long s2, long long sq, long long sk) {
     long long row = my_row();
     if (row >= rows) return;
     seen_by seen = what_is_seen(row, length, n, first, bias, n1, n2, s0, s1, s2, sq, sk);
@@ -87,7 +87,7 @@ __device__ __forceinline__ void score_gradient_row(scalar* scores, scalar* throu
 }
 
 // With P = exp(S - lse): scores = P after dropout, through = P (gP - mean), where `through` held gP before dropout.
-extern "C" __global__ void attention_softmax_gradient(scalar* scores, scalar* through, const scalar* bias, const wide* lse, const wide* mean, const unsigned char* kept, double factor, long long rows, long long n, long long length, long long first, long long n1, long long n2, long long s0, long long s1, long long s2, long long sq, long long sk) {
+extern "C" __global__ __launch_bounds__(1024) void attention_softmax_gradient(scalar* scores, scalar* through, const scalar* bias, const wide* lse, const wide* mean, const unsigned char* kept, double factor, long long rows, long long n, long long length, long long first, long long n1, long long n2, long long s0, long long s1, long long s2, long long sq, long long sk) {
     long long row = my_row();
     if (row >= rows) return;
     seen_by seen = what_is_seen(row, length, n, first, bias, n1, n2, s0, s1, s2, sq, sk);

@@ -83,13 +83,13 @@ __device__ __forceinline__ void affine_row(const scalar* x, scalar* y, long long
 }
 
 // y = (x - mean) rstd weight + bias; weight and bias may be null.
-extern "C" __global__ void channel_norm(const scalar* x, const void* weight, const void* bias, long long in_wide, const wide* mean, const wide* var, scalar* y, long long samples, long long channels, long long length, double eps) {
+extern "C" __global__ __launch_bounds__(1024) void channel_norm(const scalar* x, const void* weight, const void* bias, long long in_wide, const wide* mean, const wide* var, scalar* y, long long samples, long long channels, long long length, double eps) {
     long long row = my_row();
     if (row < samples * channels) affine_row(x, y, row, length, affine(row % channels, {weight, bool(in_wide)}, {bias, bool(in_wide)}, mean, var, eps));
 }
 
 // y = x scale + shift.
-extern "C" __global__ void channel_affine(const scalar* x, const wide* scale, const wide* shift, scalar* y, long long samples, long long channels, long long length) {
+extern "C" __global__ __launch_bounds__(1024) void channel_affine(const scalar* x, const wide* scale, const wide* shift, scalar* y, long long samples, long long channels, long long length) {
     long long row = my_row();
     if (row < samples * channels) affine_row(x, y, row, length, affine(row % channels, scale, shift));
 }
@@ -118,7 +118,7 @@ extern "C" __global__ void channel_sums(const scalar* g, const scalar* x, const 
 }
 
 // gx = rstd weight (g - plain / count - xhat along / count), from the totals of `channel_sums`.
-extern "C" __global__ void channel_norm_gradient(const scalar* g, const scalar* x, const void* weight, long long in_wide, const wide* mean, const wide* var, const wide* along, const wide* plain, scalar* gx, long long samples, long long channels, long long length, double eps) {
+extern "C" __global__ __launch_bounds__(1024) void channel_norm_gradient(const scalar* g, const scalar* x, const void* weight, long long in_wide, const wide* mean, const wide* var, const wide* along, const wide* plain, scalar* gx, long long samples, long long channels, long long length, double eps) {
     long long row = my_row();
     if (row >= samples * channels) return;
     long long c = row % channels;

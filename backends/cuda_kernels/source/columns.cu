@@ -25,7 +25,7 @@ extern "C" __global__ void column_sums_wide(const wide* x, wide* partial, long l
     if (threadIdx.y == 0 && c < columns) partial[blockIdx.y * columns + c] = p.a;
 }
 
-extern "C" __global__ void row_sums(const scalar* x, wide* sums, long long rows, long long n) {
+extern "C" __global__ __launch_bounds__(1024) void row_sums(const scalar* x, wide* sums, long long rows, long long n) {
     long long row = my_row();
     if (row >= rows) return;
     x += row * n;

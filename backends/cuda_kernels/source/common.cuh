@@ -2,7 +2,8 @@
 //
 // A source is compiled once for each dtype: `scalar` is what lies in memory, `wide` what is computed in (float for 16-bit
 // floats). The 16-bit types are written out here, so that no header of the CUDA toolkit is needed to compile. Every parameter
-// of a kernel is 8 bytes, a pointer, a `long long` or a `double`: the caller need not know its signature.
+// of a kernel is 8 bytes, a pointer, a `long long` or a `double`: the caller need not know its signature. What is launched with
+// more than 256 threads a block says so to the compiler, which else may give a thread more registers than there are.
 
 typedef unsigned long long address;
 

@@ -93,7 +93,7 @@ extern "C" __global__ void squares(const long long* table, const long long* size
 }
 
 // One block: found[0] = the norm, found[1] = min(1, limit / (norm + 1e-6)), what gradients are multiplied with to clip them.
-extern "C" __global__ void total_norm(const wide* partial, wide* found, long long count, double limit) {
+extern "C" __global__ __launch_bounds__(1024) void total_norm(const wide* partial, wide* found, long long count, double limit) {
     wide total = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) total += partial[i];
     total = sqrt(sum(total, 0).a);

@@ -48,7 +48,7 @@ __device__ __forceinline__ pair moments_of_row(const scalar* x, long long n, boo
 }
 
 // weight and bias may be null, and mean is if not `centred`.
-extern "C" __global__ void norm_rows(const scalar* x, const void* weight, const void* bias, long long in_wide, scalar* y, wide* mean, wide* var, long long rows, long long n, long long inner, long long groups, double eps, long long centred) {
+extern "C" __global__ __launch_bounds__(1024) void norm_rows(const scalar* x, const void* weight, const void* bias, long long in_wide, scalar* y, wide* mean, wide* var, long long rows, long long n, long long inner, long long groups, double eps, long long centred) {
     long long r = my_row();
     if (r >= rows) return;
     row_weights w(weight, in_wide, r, n, inner, groups), b(bias, in_wide, r, n, inner, groups);
@@ -73,7 +73,7 @@ extern "C" __global__ void norm_rows(const scalar* x, const void* weight, const 
 }
 
 // gx = rstd (g w - mean(g w) - xhat mean(g w xhat)), the middle term only if `centred`.
-extern "C" __global__ void norm_gradient(const scalar* g, const scalar* x, const void* weight, long long in_wide, const wide* mean, const wide* var, scalar* gx, long long rows, long long n, long long inner, long long groups, double eps, long long centred) {
+extern "C" __global__ __launch_bounds__(1024) void norm_gradient(const scalar* g, const scalar* x, const void* weight, long long in_wide, const wide* mean, const wide* var, scalar* gx, long long rows, long long n, long long inner, long long groups, double eps, long long centred) {
     long long r = my_row();
     if (r >= rows) return;
     row_weights w(weight, in_wide, r, n, inner, groups);
@@ -126,7 +126,7 @@ extern "C" __global__ void norm_weight_columns(const scalar* g, const scalar* x,
 }
 
 // For weights of one number per `inner` elements: their gradients' sums over each such stretch, (rows n / inner).
-extern "C" __global__ void norm_weight_stretches(const scalar* g, const scalar* x, const wide* mean, const wide* var, wide* weight, wide* bias, long long stretches, long long n, long long inner, double eps) {
+extern "C" __global__ __launch_bounds__(1024) void norm_weight_stretches(const scalar* g, const scalar* x, const wide* mean, const wide* var, wide* weight, wide* bias, long long stretches, long long n, long long inner, double eps) {
     long long s = my_row();
     if (s >= stretches) return;
     long long r = s / (n / inner);

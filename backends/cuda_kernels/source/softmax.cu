@@ -29,7 +29,7 @@ __device__ __forceinline__ pair top_and_sum(const scalar* x, long long n) {
 }
 
 // y = softmax(x), or its logarithm.
-extern "C" __global__ void softmax(const scalar* x, scalar* y, long long rows, long long n, long long logarithm) {
+extern "C" __global__ __launch_bounds__(1024) void softmax(const scalar* x, scalar* y, long long rows, long long n, long long logarithm) {
     long long row = my_row();
     if (row >= rows) return;
     x += row * n, y += row * n;
@@ -45,7 +45,7 @@ extern "C" __global__ void softmax(const scalar* x, scalar* y, long long rows, l
 }
 
 // The gradient of x from g and the output y: y (g - sum(g y)), or of the logarithm g - exp(y) sum(g).
-extern "C" __global__ void softmax_gradient(const scalar* g, const scalar* y, scalar* gx, long long rows, long long n, long long logarithm) {
+extern "C" __global__ __launch_bounds__(1024) void softmax_gradient(const scalar* g, const scalar* y, scalar* gx, long long rows, long long n, long long logarithm) {
     long long row = my_row();
     if (row >= rows) return;
     g += row * n, y += row * n, gx += row * n;
@@ -153,7 +153,7 @@ struct sample {
     }
 };
 
-extern "C" __global__ void cross_entropy(const scalar* x, const long long* target, const wide* weight, const unsigned char* kept, const wide* share, const wide* smooth, const wide* over, double divisor, wide* loss, scalar* slope, long long rows, long long n) {
+extern "C" __global__ __launch_bounds__(1024) void cross_entropy(const scalar* x, const long long* target, const wide* weight, const unsigned char* kept, const wide* share, const wide* smooth, const wide* over, double divisor, wide* loss, scalar* slope, long long rows, long long n) {
     long long row = my_row();
     if (row >= rows) return;
     x += row * n, slope += row * n;
@@ -205,18 +205,19 @@ extern "C" __global__ void class_numbers(const long long* given, const scalar* w
     }
 }
 
-// The sum of the losses, divided: to y, or `wide` to y_wide. One block.
-extern "C" __global__ void loss_total(const wide* loss, const wide* over, double divisor, scalar* y, wide* y_wide, long long count) {
+// The sum of each `chunk` losses, a block's, divided: to y, or `wide` to y_wide.
+extern "C" __global__ __launch_bounds__(1024) void loss_total(const wide* loss, const wide* over, double divisor, scalar* y, wide* y_wide, long long count, long long chunk) {
+    long long first = blockIdx.x * chunk, last = first + chunk < count ? first + chunk : count;
     wide total = 0;
-    for (long long i = threadIdx.x; i < count; i += blockDim.x) total += loss[i];
+    for (long long i = first + threadIdx.x; i < last; i += blockDim.x) total += loss[i];
     total = sum(total, 0).a / (over ? *over : wide(divisor));
     if (threadIdx.x) return;
-    if (y) *y = scalar(total);
-    else *y_wide = total;
+    if (y) y[blockIdx.x] = scalar(total);
+    else y_wide[blockIdx.x] = total;
 }
 
 // gx = g slope, with g[row * step] for each row, from g or g_wide. gx may be slope itself; then factors of 1 cost nothing.
-extern "C" __global__ void scale_slopes(const scalar* slope, const scalar* g, const wide* g_wide, long long step, scalar* gx, long long rows, long long n) {
+extern "C" __global__ __launch_bounds__(1024) void scale_slopes(const scalar* slope, const scalar* g, const wide* g_wide, long long step, scalar* gx, long long rows, long long n) {
     long long row = my_row();
     if (row >= rows) return;
     wide factor = g ? wide(g[row * step]) : g_wide[row * step];

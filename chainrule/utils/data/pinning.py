@@ -1,8 +1,9 @@
 """Batches on their way to a card: put into page-locked memory by a thread, and copied while the one before is worked on."""
 
 import collections
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from chainrule.autograd.tensor import Tensor
 from chainrule.backends import devices, get
@@ -21,7 +22,13 @@ def converted(data, convert):
         return data
     if isinstance(data, Mapping):
         parts = {key: converted(one, convert) for key, one in data.items()}
-        return parts if type(data) is dict else type(data)(parts)
+        if type(data) is dict:
+            return parts
+        if isinstance(data, MutableMapping):  # its class may want other arguments, as defaultdict does
+            made = copy.copy(data)
+            made.update(parts)
+            return made
+        return type(data)(parts)
     if isinstance(data, tuple) and hasattr(data, "_fields"):
         return type(data)(*[converted(one, convert) for one in data])
     if isinstance(data, Sequence):
