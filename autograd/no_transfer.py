@@ -62,25 +62,28 @@ class no_transfer(_Mode):
         return no_transfer(self.mode, explicit=self.explicit)
 
     def __enter__(self):
-        guard = _Guard(self.mode, self.explicit)
-        self.__dict__.setdefault("_guards", []).append(guard)
-        guard.watch()
+        _Guard(self, self.mode, self.explicit).watch()
         return self
 
     def __exit__(self, *_):
-        self._guards.pop().unwatch()
+        # Of this thread: others may be in the same block.
+        next(one for one in _guards() if one.owner is self).unwatch()
 
 
 class _Guard(transfers.Watcher):
     """What one block refuses."""
 
-    def __init__(self, refuses, explicit):
-        self.refuses, self.explicit = refuses, explicit
+    def __init__(self, owner, refuses, explicit):
+        self.owner, self.refuses, self.explicit = owner, refuses, explicit
 
     def crossing(self, found):
-        innermost = next(one for one in reversed(transfers.watchers()) if isinstance(one, _Guard))
-        if self is innermost and self.refuses and (self.explicit or not found.asked):
+        if self is next(_guards()) and self.refuses and (self.explicit or not found.asked):
             raise TransferError(_message(found), found)
+
+
+def _guards():
+    """Those of this thread, the innermost first."""
+    return (one for one in reversed(transfers.watchers()) if isinstance(one, _Guard))
 
 
 def _message(found):

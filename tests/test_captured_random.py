@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 from chainrule.backends import Generator, get, random, random_places
-from tests.kernels.recorder import capture, recording
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
+from tests.kernels.recorder import capture
 
 
 @pytest.fixture
@@ -38,27 +32,27 @@ def host(array):
     return array.get() if hasattr(array, "get") else array
 
 
-def test_replays_draw_what_eager_steps_draw(recorder, xp):
+def test_replays_draw_what_eager_steps_draw(emulated, xp):
     here, there = Generator().manual_seed(2**64 - 5), Generator().manual_seed(2**64 - 5)
     drawn, replay = capture(there, lambda: step(there, xp))
-    assert recorder.launched[-1] == "move_place" and "set_place" not in recorder.launched
+    assert emulated.launched[-1] == "move_place" and "set_place" not in emulated.launched
     assert there.position() == here.position()  # a capture draws nothing
     for between in ("begin", None, "seed", None, "draw", None):
         if between == "seed":
             here.manual_seed(9), there.manual_seed(9)
         if between == "draw":
             assert np.array_equal(here.uniform((3,), "float32", np), there.uniform((3,), "float32", np))
-        sent = recorder.launched.count("set_place")
+        sent = emulated.launched.count("set_place")
         replay()
         # The two numbers go to the device at first, and where something else moved the host's place.
-        assert recorder.launched.count("set_place") - sent == (between is not None)
+        assert emulated.launched.count("set_place") - sent == (between is not None)
         for ours, right in zip(drawn, step(here, np), strict=True):
             rtol = 0 if ours is drawn[0] or ours is drawn[2] else 1e-3 if ours.itemsize == 2 else 1e-6
             np.testing.assert_allclose(host(ours), right, rtol=rtol)
         assert here.position() == there.position()
 
 
-def test_two_graphs_of_one_generator_take_turns(recorder, xp):
+def test_two_graphs_of_one_generator_take_turns(emulated, xp):
     here, there = Generator().manual_seed(3), Generator().manual_seed(3)
     graphs = []
     for size in (5, 11):
@@ -68,7 +62,7 @@ def test_two_graphs_of_one_generator_take_turns(recorder, xp):
         assert np.array_equal(host(drawn), here.uniform(drawn.shape, "float32", np))
 
 
-def test_a_place_of_a_capture_is_found_again_after_it(recorder, xp):
+def test_a_place_of_a_capture_is_found_again_after_it(emulated, xp):
     """A gradient may be computed by another graph or none, when the graph's own place has moved on."""
     generator = Generator().manual_seed(3)
     (_, place), replay = capture(generator, lambda: (generator.take(2, xp), generator.take(5, xp)))
@@ -142,15 +136,15 @@ def test_what_a_capture_cannot_draw_is_refused(xp):
     assert generator.position() == (1, 1)
 
 
-def test_a_capture_that_draws_nothing_costs_nothing(recorder):
+def test_a_capture_that_draws_nothing_costs_nothing(emulated):
     generator = Generator()
     _, replay = capture(generator, lambda: None)
     replay()
-    assert not recorder.launched and generator.position() == Generator().position()
+    assert not emulated.launched and generator.position() == Generator().position()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
-def test_a_tensor_drawn_by_a_kernel_is_that_of_the_cpu(recorder, xp, dtype):
+def test_a_tensor_drawn_by_a_kernel_is_that_of_the_cpu(emulated, xp, dtype):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     here, there = Generator().manual_seed(4), Generator().manual_seed(4)
@@ -162,4 +156,4 @@ def test_a_tensor_drawn_by_a_kernel_is_that_of_the_cpu(recorder, xp, dtype):
         rtol = {"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 1e-6)
         np.testing.assert_allclose(ours, right, rtol=rtol, atol=1e-7)
     assert here.position() == there.position()
-    assert {"uniform_numbers", "normal_numbers"} <= set(recorder.launched)
+    assert {"uniform_numbers", "normal_numbers"} <= set(emulated.launched)

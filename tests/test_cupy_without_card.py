@@ -101,6 +101,13 @@ def test_a_table_that_changes_takes_no_memory_after_the_first_few():
         """)
 
 
+@pytest.mark.slow
+def test_the_measure_of_what_the_host_does_runs():
+    lines = run(None, "benchmarks/cuda_host.py", "--steps", "2").splitlines()
+    launches = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    assert len(launches) == 6 and launches["mlp"] < launches["transformer"] < 1000, lines
+
+
 # --- every operation ---
 
 

@@ -7,7 +7,7 @@ import chainrule as cr
 import chainrule.nn.functional as F
 from chainrule.autograd.checkpoint import checkpoint
 from chainrule.backends import default_generator
-from tests.kernels.recorder import capture, recording
+from tests.kernels.recorder import capture
 
 WAYS = {
     "dropout": (F.dropout, (31, 33)),
@@ -17,12 +17,6 @@ WAYS = {
     "one": (F.dropout, (1,)),
     "scalar": (F.dropout, ()),
 }
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def tensors(shape, dtype, **options):
@@ -38,7 +32,7 @@ def bits(tensor):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_same_bits_forward_and_backward(recorder, way, inplace, dtype):
+def test_the_same_bits_forward_and_backward(emulated, way, inplace, dtype):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     function, shape = WAYS[way]
@@ -51,10 +45,10 @@ def test_the_same_bits_forward_and_backward(recorder, way, inplace, dtype):
         results.append((bits(y), bits(x.grad), default_generator.position()))
     (*there, at), (*here, right) = results
     assert np.array_equal(there[0], here[0]) and np.array_equal(there[1], here[1]) and at == right
-    assert sum(one.startswith("dropout") for one in recorder.launched) == 2
+    assert sum(one.startswith("dropout") for one in emulated.launched) == 2
 
 
-def test_no_mask_is_kept(recorder):
+def test_no_mask_is_kept(emulated):
     there, here = tensors((40, 5), cr.float32)
     for x, kept in ((there, None), (here, np.ndarray)):
         y = F.dropout(x.requires_grad_(), 0.5)
@@ -63,14 +57,14 @@ def test_no_mask_is_kept(recorder):
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_nothing_and_everything_dropped(recorder, p):
+def test_nothing_and_everything_dropped(emulated, p):
     for x in tensors((9,), cr.float32):
         y = F.dropout(x.requires_grad_(), p)
         y.sum().backward()
         assert np.array_equal(bits(y), bits(x) * (p == 0)) and x.grad.tolist() == [1 - p] * 9
 
 
-def test_what_the_kernel_is_not_for_takes_the_same_numbers(recorder):
+def test_what_the_kernel_is_not_for_takes_the_same_numbers(emulated):
     """An input with gaps, and a gradient with gaps: array code, with masks of the same place."""
     results = []
     for x in tensors((6, 8), cr.float32):
@@ -83,7 +77,7 @@ def test_what_the_kernel_is_not_for_takes_the_same_numbers(recorder):
         assert np.array_equal(there, here)
 
 
-def test_derivatives_of_both_modes_and_of_second_order(recorder):
+def test_derivatives_of_both_modes_and_of_second_order(emulated):
     results = []
     for x in tensors((5, 7), cr.float64):
         cr.manual_seed(3)
@@ -95,11 +89,11 @@ def test_derivatives_of_both_modes_and_of_second_order(recorder):
         results.append([one.detach().cpu().numpy() for one in (x.grad, tangent)])
     for there, here in zip(*results, strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-14)
-    assert "dropout" in recorder.launched
+    assert "dropout" in emulated.launched
 
 
 @pytest.mark.parametrize("randomness", ["same", "different", "error"])
-def test_inside_vmap(recorder, randomness):
+def test_inside_vmap(emulated, randomness):
     results = []
     for x in tensors((4, 6), cr.float32):
         cr.manual_seed(3)
@@ -115,7 +109,7 @@ def test_inside_vmap(recorder, randomness):
     assert len(results) == 0 or np.array_equal(*results)
 
 
-def test_gradients_of_a_batch_through_one_mask(recorder):
+def test_gradients_of_a_batch_through_one_mask(emulated):
     """The forward is outside of vmap, with a kernel; the gradients are a batch."""
     results = []
     for x in tensors((6,), cr.float32):
@@ -126,7 +120,7 @@ def test_gradients_of_a_batch_through_one_mask(recorder):
     assert np.array_equal(*results) and 0 < np.count_nonzero(results[0]) < 6
 
 
-def test_checkpoints_draw_the_same_again(recorder):
+def test_checkpoints_draw_the_same_again(emulated):
     results = []
     for x in tensors((8, 9), cr.float32):
         cr.manual_seed(3)
@@ -138,7 +132,7 @@ def test_checkpoints_draw_the_same_again(recorder):
         assert np.array_equal(there, here)
 
 
-def test_a_captured_step_draws_a_new_mask_in_every_replay(recorder):
+def test_a_captured_step_draws_a_new_mask_in_every_replay(emulated):
     def step(x):
         x.grad = None
         y = F.dropout(F.dropout(x, 0.3), 0.5)

@@ -340,3 +340,21 @@ def test_what_a_graph_copies_for_itself_is_no_transfer_of_the_program(emulated):
             step(*pair)
             one.scheduler.step()
     assert step.graphs() == 1 and work.copies_to_device == work.host_reads == 0
+
+
+def test_results_are_overwritten_and_a_graph_that_was_recorded_on_them_refuses(emulated):
+    one = Training()
+    step = make(one.step, device="fake")
+    (x, y), (x2, y2) = batches("mlp", 2)
+    for _ in range(4):
+        loss = step(x, y)
+    assert not loss.requires_grad
+    before = loss.item()
+    weight = cr.ones((), device="fake", requires_grad=True)
+    stale = weight * loss
+    recorded = one.model[0].weight.square().sum()
+    step(x2, y2)
+    assert loss.item() != before
+    for each in (stale, recorded):
+        with pytest.raises(RuntimeError, match="in-place"):
+            each.backward()

@@ -151,6 +151,26 @@ def test_it_holds_for_one_thread(x):
     assert found == [66]
 
 
+def test_threads_may_be_in_the_same_block(x):
+    guard, entered, left, found = cr.no_transfer(), threading.Event(), threading.Event(), []
+
+    def other():
+        with guard:
+            entered.set()
+            left.wait(10)
+        found.append(x.sum().item())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait(10)
+    with guard:
+        left.set()
+        thread.join()
+        with pytest.raises(cr.TransferError):
+            x.sum().item()
+    assert found == [66] and x.sum().item() == 66 and not transfers.watchers()
+
+
 def test_it_lasts_through_a_backward_pass_and_hooks(x):
     leaf = x.clone().requires_grad_()
     leaf.register_hook(lambda g: g * (2 if g.sum() > 0 else 1))

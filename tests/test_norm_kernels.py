@@ -5,13 +5,6 @@ import pytest
 
 import chainrule as cr
 import chainrule.nn.functional as F
-from tests.kernels.recorder import recording
-
-
-@pytest.fixture
-def recorder():
-    with recording() as made:
-        yield made
 
 
 def image(*shape):
@@ -28,7 +21,7 @@ def close(there, here, tolerance):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("shape", [(6, 8, 5, 3), (40, 8), (5, 3, 7, 2)])
-def test_batch_norm_of_16_bits_with_weights_of_32(recorder, shape, last, dtype, weights):
+def test_batch_norm_of_16_bits_with_weights_of_32(emulated, shape, last, dtype, weights):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     dtype, results = getattr(cr, dtype), []
@@ -56,10 +49,10 @@ def test_batch_norm_of_16_bits_with_weights_of_32(recorder, shape, last, dtype, 
     wanted |= (
         {"column_norm", "column_affine"} if last or len(shape) == 2 else {"channel_norm", "channel_affine"}
     )
-    assert wanted <= set(recorder.launched)
+    assert wanted <= set(emulated.launched)
 
 
-def test_rms_and_layer_norm_of_16_bits_with_weights_of_32(recorder):
+def test_rms_and_layer_norm_of_16_bits_with_weights_of_32(emulated):
     results = []
     for device in ("fake", "cpu"):
         x = cr.tensor(image(6, 24)).half().to(device).detach().requires_grad_()
@@ -69,10 +62,10 @@ def test_rms_and_layer_norm_of_16_bits_with_weights_of_32(recorder):
         z = F.layer_norm(x, (24,), w)
         results.append([y, x.grad, w.grad, z])
     close(*results, 4e-3)
-    assert recorder.launched.count("norm_rows") == 2
+    assert emulated.launched.count("norm_rows") == 2
 
 
-def test_a_gradient_that_lies_otherwise_is_laid_out_anew(recorder):
+def test_a_gradient_that_lies_otherwise_is_laid_out_anew(emulated):
     results = []
     for device in ("fake", "cpu"):
         x = cr.tensor(image(3, 4, 5, 6), device=device, requires_grad=True)
@@ -80,10 +73,10 @@ def test_a_gradient_that_lies_otherwise_is_laid_out_anew(recorder):
         (y.transpose(2, 3).contiguous() * cr.tensor(image(3, 4, 6, 5), device=device)).sum().backward()
         results.append([x.grad])
     close(*results, 1e-5)
-    assert "channel_norm_gradient" in recorder.launched
+    assert "channel_norm_gradient" in emulated.launched
 
 
-def test_second_derivatives_of_batch_norm_with_few_places(recorder):
+def test_second_derivatives_of_batch_norm_with_few_places(emulated):
     results = []
     for device in ("fake", "cpu"):
         x = cr.tensor(image(5, 3, 2), dtype=cr.float64, device=device, requires_grad=True)
