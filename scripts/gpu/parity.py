@@ -59,7 +59,9 @@ def tests(place, context, group):
         raise Skipped("pytest is not installed for this interpreter")
     files = [name for name in TESTS[group] if (ROOT / name).exists()]
     outcomes = context.folder / f"outcomes-{group}"
-    environment = {**os.environ, "CHAINRULE_TEST_DEVICES": place.device, "CHAINRULE_OUTCOMES": str(outcomes)}
+    # A pytest that this is run by has told its processes which of them they are.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "CHAINRULE_TEST_DEVICES": place.device, "CHAINRULE_OUTCOMES": str(outcomes)}
     command = [
         sys.executable,
         "-P",
