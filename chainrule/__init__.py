@@ -46,15 +46,20 @@ from chainrule.autograd.functions.creation import (
     from_numpy,
     full,
     full_like,
-    get_rng_state,
-    initial_seed,
     is_tensor,
     linspace,
     logspace,
-    manual_seed,
     meshgrid,
     ones,
     ones_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from chainrule.autograd.functions.draws import (
+    get_rng_state,
+    initial_seed,
+    manual_seed,
     rand,
     rand_like,
     randint,
@@ -63,9 +68,6 @@ from chainrule.autograd.functions.creation import (
     randperm,
     seed,
     set_rng_state,
-    tensor,
-    zeros,
-    zeros_like,
 )
 from chainrule.autograd.functions.indexing import (
     gather,

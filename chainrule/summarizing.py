@@ -9,7 +9,7 @@ takes (`autograd/flops.py`). So nothing of the model changes, nor do the random 
 import copy
 from typing import NamedTuple
 
-from chainrule.autograd.functions.creation import get_rng_state, set_rng_state
+from chainrule.autograd.functions.draws import get_rng_state, set_rng_state
 from chainrule.autograd.modes import enable_grad, no_grad
 from chainrule.autograd.profiler import profile
 from chainrule.autograd.tensor import Tensor

@@ -9,7 +9,7 @@ Each is made over an optimizer, and works from then on by its hooks until `remov
 `params` restricts one to some parameters: weights without biases, say.
 """
 
-from chainrule.autograd.functions import creation
+from chainrule.autograd.functions import draws
 from chainrule.autograd.functions.arithmetic import clamp
 from chainrule.autograd.modes import no_grad
 
@@ -140,7 +140,7 @@ class GradientNoise(_GradientAddition):
         self.t += 1
 
     def change(self, param, lr):
-        noise = creation.randn(
+        noise = draws.randn(
             *param.shape, generator=self.generator, dtype=param.grad.dtype, device=param.device
         )
         param.grad.add_(noise, alpha=self.variance**0.5)

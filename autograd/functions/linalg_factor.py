@@ -7,7 +7,7 @@ from chainrule.autograd.ops import linalg_factor as factor
 from chainrule.autograd.precision import precision
 from chainrule.backends import placement
 
-from . import creation
+from . import creation, draws
 from .common import holds, tensor_of
 from .linalg import adjoint, matrices, qr, solve_triangular, svd
 from .product import matmul
@@ -210,7 +210,7 @@ def svd_lowrank(A, q=6, niter=2, M=None):
     if m < n:
         found = svd_lowrank(adjoint(A), q, niter)
         return LowRank(found.V, found.S, found.U)
-    start = creation.randn(n, q, dtype=A.dtype, device=A.device)
+    start = draws.randn(n, q, dtype=A.dtype, device=A.device)
     basis = qr(matmul(A, start)).Q
     for _ in range(niter):
         basis = qr(matmul(A, qr(matmul(adjoint(A), basis)).Q)).Q

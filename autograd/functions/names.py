@@ -29,7 +29,8 @@ FUNCTIONS = {
     "functions.elementwise": """bitwise_left_shift bitwise_right_shift copysign deg2rad fmax fmin fill float_power frexp gcd heaviside
         is_nonzero is_same_size is_signed isneginf isposinf isreal lcm ldexp logaddexp2 nan_to_num nextafter
         rad2deg sgn zero_""",
-    "functions.creation": "randint_like scalar_tensor",
+    "functions.creation": "scalar_tensor",
+    "functions.draws": "randint_like",
     "functions.random": "bernoulli binomial multinomial normal poisson",
     "functions.windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
     "ops": "greater greater_equal less less_equal not_equal",

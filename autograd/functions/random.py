@@ -10,7 +10,7 @@ import numpy
 from chainrule.autograd import inplace, late
 from chainrule.backends import dtypes, namespaces
 
-from . import counts, creation, sorting
+from . import counts, creation, draws, sorting
 from .common import holds, tensor_of
 
 
@@ -45,7 +45,7 @@ def normal(
     if not given:
         if size is None:
             raise TypeError("normal: with a mean and an std that are numbers, size is needed")
-        noise = creation.randn(size=size, generator=generator, dtype=dtype, layout=layout, device=device)
+        noise = draws.randn(size=size, generator=generator, dtype=dtype, layout=layout, device=device)
         return creation._finish((noise * std + mean)._array, requires_grad, pin_memory)
     if size is not None:
         raise TypeError(
@@ -53,7 +53,7 @@ def normal(
         )
     mean, std = (one.detach() if isinstance(one, late.Tensor) else one for one in (mean, std))
     shape = numpy.broadcast_shapes(*(tuple(one.shape) for one in given))
-    return (_drawn(creation.randn, given[0], generator, shape) * std + mean).to(given[0].dtype)
+    return (_drawn(draws.randn, given[0], generator, shape) * std + mean).to(given[0].dtype)
 
 
 def bernoulli(input, p=None, *, generator=None):
@@ -74,7 +74,7 @@ def _trials(like, p, generator, name):
             f"{name}: probabilities must lie in [0, 1], got {p if p.__class__ is float else 'others'}"
         )
     fine = dtypes.float64 if dtypes.float64 in (like.dtype, getattr(p, "dtype", None)) else dtypes.float32
-    return _drawn(creation.rand, like, generator, dtype=fine) < p
+    return _drawn(draws.rand, like, generator, dtype=fine) < p
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):
@@ -100,10 +100,10 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         )
     if replacement:
         cumulative = (p / total.unsqueeze(-1)).cumsum(-1)
-        drawn = _drawn(creation.rand, p, generator, (*p.shape[:-1], num_samples))
+        drawn = _drawn(draws.rand, p, generator, (*p.shape[:-1], num_samples))
         index = (drawn.unsqueeze(-1) >= cumulative.unsqueeze(-2)).sum(-1)
         return index.clamp(max=p.shape[-1] - 1)
-    race = -_drawn(creation.rand, p, generator).neg().log1p() / p
+    race = -_drawn(draws.rand, p, generator).neg().log1p() / p
     return sorting.argsort(race, dim=-1)[..., :num_samples]
 
 
@@ -134,7 +134,7 @@ def _counted(sampler, generator, *parameters):
     first = parameters[0]
     xp = namespaces[first._array.__class__]
     arrays = xp.broadcast_arrays(*[one._array.astype("float64") for one in parameters])
-    source = generator or creation._random_numbers.default_generator
+    source = generator or draws._random_numbers.default_generator
 
     def uniform(size):
         return source.uniform((size,), dtypes.float64, xp)
@@ -171,7 +171,7 @@ def uniform_(self, from_=0.0, to=1.0, *, generator=None, **given):
         _floating(self, "uniform_")
     if not low <= to:
         raise RuntimeError(f"uniform_: expected from <= to, got from={low}, to={to}")
-    return _fill(self, _drawn(creation.rand, self, generator) * (to - low) + low, "uniform_")
+    return _fill(self, _drawn(draws.rand, self, generator) * (to - low) + low, "uniform_")
 
 
 def normal_(self, mean=0.0, std=1.0, *, generator=None):
@@ -180,28 +180,28 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
         raise NotImplementedError(f"normal_: expected a floating point or complex tensor, got {self.dtype}")
     if std < 0:
         raise RuntimeError(f"normal_: std must not be negative, got {std}")
-    return _fill(self, _drawn(creation.randn, self, generator) * std + mean, "normal_")
+    return _fill(self, _drawn(draws.randn, self, generator) * std + mean, "normal_")
 
 
 def log_normal_(self, mean=1.0, std=2.0, *, generator=None):
     """Fill with exp of normal numbers of this mean and standard deviation."""
     _floating(self, "log_normal_")
     _positive(std, "std", "log_normal_")
-    return _fill(self, (_drawn(creation.randn, self, generator) * std + mean).exp(), "log_normal_")
+    return _fill(self, (_drawn(draws.randn, self, generator) * std + mean).exp(), "log_normal_")
 
 
 def exponential_(self, lambd=1.0, *, generator=None):
     """Fill with exponentially distributed numbers of rate `lambd`."""
     _floating(self, "exponential_")
     _positive(lambd, "lambd", "exponential_")
-    return _fill(self, _drawn(creation.rand, self, generator).neg().log1p() / -lambd, "exponential_")
+    return _fill(self, _drawn(draws.rand, self, generator).neg().log1p() / -lambd, "exponential_")
 
 
 def cauchy_(self, median=0.0, sigma=1.0, *, generator=None):
     """Fill with numbers of the Cauchy distribution: median + sigma * tan(pi (u - 1/2))."""
     _floating(self, "cauchy_")
     _positive(sigma, "sigma", "cauchy_")
-    half_turn = (_drawn(creation.rand, self, generator) - 0.5) * math.pi
+    half_turn = (_drawn(draws.rand, self, generator) - 0.5) * math.pi
     return _fill(self, half_turn.tan() * sigma + median, "cauchy_")
 
 
@@ -210,7 +210,7 @@ def geometric_(self, p, *, generator=None):
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_: p must lie in (0, 1), got {p}")
     wide = self.dtype if self.dtype is dtypes.float64 else dtypes.float32
-    failures = _drawn(creation.rand, self, generator, dtype=wide).neg().log1p() / math.log1p(-p)
+    failures = _drawn(draws.rand, self, generator, dtype=wide).neg().log1p() / math.log1p(-p)
     return _fill(self, failures.floor() + 1, "geometric_")
 
 
@@ -229,7 +229,7 @@ def random_(self, from_=0, to=None, *, generator=None, **given):
     if low >= to:
         raise RuntimeError(f"random_: expected from < to, got from={low}, to={to}")
     return _fill(
-        self, creation.randint(low, to, tuple(self.shape), generator=generator, device=self.device), "random_"
+        self, draws.randint(low, to, tuple(self.shape), generator=generator, device=self.device), "random_"
     )
 
 

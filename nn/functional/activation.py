@@ -8,7 +8,7 @@ import warnings
 from chainrule.autograd import inplace as _inplace
 from chainrule.autograd import late, ops
 from chainrule.autograd.functions.common import tensor_of, wrap_dim
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.ops import activation
 from chainrule.autograd.ops import softmax as _softmax
 from chainrule.autograd.precision import precision

@@ -9,7 +9,7 @@ import numpy
 
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import tensor_of
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.ops.attention import attention, dropped, flash_attention
 from chainrule.autograd.precision import precision
 from chainrule.backends import attention_ways, backend_of, cpu, dtypes, namespaces, placement

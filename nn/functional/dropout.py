@@ -10,7 +10,7 @@ import numbers
 
 from chainrule.autograd import inplace as _inplace
 from chainrule.autograd.functions.common import tensor_of
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.ops.dropout import dropout as _dropout
 from chainrule.autograd.ops.dropout import place_for
 from chainrule.autograd.ops.selection import masked

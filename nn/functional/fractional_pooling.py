@@ -3,7 +3,7 @@
 import math
 
 from chainrule.autograd.functions.common import tensor_of
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.ops import pooling
 from chainrule.autograd.ops.fractional_pooling import window_max_index, window_starts
 from chainrule.autograd.precision import precision

@@ -4,7 +4,7 @@ import math
 
 from chainrule.autograd import ops
 from chainrule.autograd.functions.common import index_array, tensor_of
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.ops import normalization as _norm
 from chainrule.autograd.ops import pooling as _pooling
 from chainrule.autograd.ops.selection import masked

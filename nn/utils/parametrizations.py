@@ -1,7 +1,8 @@
 """Weight, spectral and orthogonal normalization as parametrizations (see `parametrize.py`): functions that register one."""
 
 from chainrule.autograd.functions.arithmetic import where
-from chainrule.autograd.functions.creation import eye, randn, zeros_like
+from chainrule.autograd.functions.creation import eye, zeros_like
+from chainrule.autograd.functions.draws import randn
 from chainrule.autograd.functions.linalg import qr, solve
 from chainrule.autograd.functions.linalg_factor import geqrf, householder_product
 from chainrule.autograd.functions.linalg_products import matrix_exp

@@ -5,7 +5,7 @@ A pruned tensor `weight` is `weight_orig`, a parameter, times `weight_mask`, a b
 
 import math
 
-from chainrule.autograd.functions.creation import rand
+from chainrule.autograd.functions.draws import rand
 from chainrule.autograd.functions.reduction import norm
 from chainrule.autograd.functions.shape import cat
 from chainrule.autograd.modes import no_grad
