@@ -170,8 +170,8 @@ class EventList(list):
             share = f"{100 * one.self_cpu_time_total / total:.1f}%" if total else "-"
             cells.append([
                 _cropped(one.key, max_name_column_width), one.kind, str(one.count), _time(one.self_cpu_time_total), share,
-                _time(one.cpu_time_total), _time(one.cpu_time), _scaled(one.cpu_memory_usage, 1024, "B"),
-                _scaled(one.saved_memory_usage, 1024, "B"), _scaled(one.flops, 1000, ""),
+                _time(one.cpu_time_total), _time(one.cpu_time), scaled(one.cpu_memory_usage, 1024, "B"),
+                scaled(one.saved_memory_usage, 1024, "B"), scaled(one.flops, 1000, ""),
                 *([", ".join(map(str, one.input_shapes))] if shapes else []), *([_source(one.stack)] if stack else []),
             ])  # fmt: skip
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -232,7 +232,8 @@ def _time(microseconds):
     return f"{microseconds / 1e3:.3f}ms" if microseconds >= 1e3 else f"{microseconds:.3f}us"
 
 
-def _scaled(number, step, unit):
+def scaled(number, step, unit):
+    """A number with its thousands as K, M, G, T."""
     for prefix in ("", "K", "M", "G"):
         if number < step:
             return f"{number:.2f} {prefix}{unit}".rstrip() if prefix else f"{number} {unit}".rstrip()

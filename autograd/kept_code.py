@@ -24,12 +24,12 @@ def _path():
 
 
 def compiled(source, filename):
-    """`compile(source, filename, "exec")`, from an earlier run if there was one."""
+    """`compile(source, filename, "exec")`; if an earlier run did it, under the file name of then."""
     global _codes, _news
     if _codes is None:
         _codes = _read()
     code = _codes.get(source)
-    if code is None or code.co_filename != filename:
+    if code is None:
         code = _codes[source] = compile(source, filename, "exec")
         if not _news and not sys.dont_write_bytecode:
             _news = True

@@ -21,7 +21,6 @@ and for its gradient:
 The text is kept in `linecache`, so a traceback shows its lines.
 """
 
-import functools
 import linecache
 
 from chainrule.backends import backend_of, kernels, namespaces
@@ -33,24 +32,26 @@ from .node import LEAF, Node
 from .precision import converted
 from .writes import log
 
-
-@functools.cache
-def _maker(source, filename):
-    """The compiled `make` of a source text: operations of one pattern share it."""
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    scope = {}
-    exec(compiled(source, filename), scope)
-    return scope["make"]
+_makers = {}  # source text -> the compiled `make`, which operations of one pattern share
 
 
-_filenames = {}
+def _maker(source, name):
+    """The `make` of a source text; `name` is that of the first operation that asks."""
+    if source not in _makers:
+        code = compiled(source, f"<chainrule operations like {name}>")
+        filename = code.co_filename
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        scope = {}
+        exec(code, scope)
+        _makers[source] = scope["make"]
+    return _makers[source]
 
 
 def compile_function(name, text, **names):
     """Run `text`, which defines `operation`; `names` become closed-over constants, which are the cheapest to read."""
     inner = "\n".join("    " + line for line in text.splitlines())
     source = f"def make({', '.join(names)}):\n{inner}\n    return operation\n"
-    made = _maker(source, _filenames.setdefault(source, f"<chainrule operations like {name}>"))(**names)
+    made = _maker(source, name)(**names)
     made.__name__ = made.__qualname__ = name
     made.__code__ = made.__code__.replace(co_name=name, co_qualname=name)
     return made

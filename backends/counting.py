@@ -97,9 +97,9 @@ class count(transfers.Watcher):
         """One line."""
         return (
             f"{self.launches:,} launches, {self.host_reads:,} host reads, "
-            f"{self.copies_to_device:,} copies to the device ({_readable(self.bytes_to_device)}), "
-            f"{self.copies_to_host:,} to the host ({_readable(self.bytes_to_host)}), "
-            f"{self.allocations:,} allocations ({_readable(self.bytes_allocated)}, at most {_readable(self.peak_bytes)} in use)"
+            f"{self.copies_to_device:,} copies to the device ({readable(self.bytes_to_device)}), "
+            f"{self.copies_to_host:,} to the host ({readable(self.bytes_to_host)}), "
+            f"{self.allocations:,} allocations ({readable(self.bytes_allocated)}, at most {readable(self.peak_bytes)} in use)"
         )
 
     def __str__(self):
@@ -107,12 +107,12 @@ class count(transfers.Watcher):
         rows = [
             ("launches", self.launches, most),
             ("host reads", self.host_reads, ""),
-            ("copies to the device", self.copies_to_device, _readable(self.bytes_to_device)),
-            ("copies to the host", self.copies_to_host, _readable(self.bytes_to_host)),
+            ("copies to the device", self.copies_to_device, readable(self.bytes_to_device)),
+            ("copies to the host", self.copies_to_host, readable(self.bytes_to_host)),
             (
                 "allocations",
                 self.allocations,
-                f"{_readable(self.bytes_allocated)}, at most {_readable(self.peak_bytes)} in use",
+                f"{readable(self.bytes_allocated)}, at most {readable(self.peak_bytes)} in use",
             ),
         ]
         lines = [f"{name:<22}{number:>10,}  {detail}".rstrip() for name, number, detail in rows]
@@ -123,7 +123,8 @@ class count(transfers.Watcher):
     __repr__ = __str__
 
 
-def _readable(size):
+def readable(size):
+    """A number of bytes in the unit that suits it."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -13,105 +13,116 @@ from .cuda_kernels import columns, registry
 
 def install(backend, gemm, launch):
     """Register the kernels with `backend`; `launch` runs the kernel for sums down columns (None: array code does)."""
+    one = _Products(backend, gemm, launch)
+    for name, guard, function in (
+        ("matmul", one.half, one.matmul),
+        ("einsum", one.half, one.einsum),
+        ("linear", one.linear_guard, one.linear),
+        ("linear.gradient", one.gradient_guard, one.linear_gradient),
+        ("linear_relu", one.linear_guard, one.linear_relu),
+        ("linear_relu.gradient", one.relu_guard, one.linear_relu_gradient),
+        ("linear_gelu_tanh", one.gelu_guard, one.linear_gelu_tanh),
+        ("linear_gelu_tanh.gradient", one.gelu_gradient_guard, one.linear_gelu_tanh_gradient),
+    ):
+        backend.register_kernel(name, guard)(function)
 
-    def taken(*arrays):
+
+class _Products:
+    """The kernels of one backend and its `Gemm`, and their guards."""
+
+    def __init__(self, backend, gemm, launch):
+        self.backend, self.gemm, self.launch = backend, gemm, launch
+
+    def taken(self, *arrays):
         """Whether these (None is passed over, but for the first) are arrays of the backend of one dtype that can be multiplied."""
-        kind, dtype = backend.array_type, arrays[0].dtype
+        kind, dtype = self.backend.array_type, arrays[0].dtype
         for one in arrays:
             if one is not None and (one.__class__ is not kind or one.dtype != dtype):
                 return False
-        return gemm.takes(dtype)
+        return self.gemm.takes(dtype)
 
-    def half(*xs, **static):
-        return len(xs) > 1 and xs[0].dtype.itemsize == 2 and taken(*xs)
+    # Products of 16-bit floats
 
-    @backend.register_kernel("matmul", half)
-    def matmul(xp, a, b):
+    def half(self, *xs, **static):
+        return len(xs) > 1 and xs[0].dtype.itemsize == 2 and self.taken(*xs)
+
+    def matmul(self, xp, a, b):
         return xp.matmul(a, b)
 
-    @backend.register_kernel("einsum", half)
-    def einsum(xp, *xs, equation):
+    def einsum(self, xp, *xs, equation):
         return xp.einsum(equation, *xs)
 
-    def linear_guard(x, weight, bias=None):
-        fits = bias is None or (bias.__class__ is x.__class__ and bias.shape == weight.shape[:1])
-        return (
-            x.ndim > 1 and weight.ndim == 2 and x.shape[-1] == weight.shape[1] and fits and taken(x, weight)
-        )
+    # A linear map
 
-    @backend.register_kernel("linear", linear_guard)
-    def linear(xp, x, weight, bias=None):
+    def linear_guard(self, x, weight, bias=None):
+        fits = bias is None or (bias.__class__ is x.__class__ and bias.shape == weight.shape[:1])
+        known = x.ndim > 1 and weight.ndim == 2 and x.shape[-1] == weight.shape[1] and fits
+        return known and self.taken(x, weight)
+
+    def linear(self, xp, x, weight, bias=None):
         bias = _of_dtype(bias, x.dtype)
         try:
-            return gemm(x, weight.T, bias=bias)
+            return self.gemm(x, weight.T, bias=bias)
         except NotSupported:
             y = xp.matmul(x, weight.T)
             return y if bias is None else xp.add(y, bias, out=y)
 
-    def gradient_guard(g, weight, x_shape, x, bias_shape):
-        return len(x_shape) > 1 and bias_shape in (None, g.shape[-1:]) and taken(g, weight, x)
+    def gradient_guard(self, g, weight, x_shape, x, bias_shape):
+        return len(x_shape) > 1 and bias_shape in (None, g.shape[-1:]) and self.taken(g, weight, x)
 
-    @backend.register_kernel("linear.gradient", gradient_guard)
-    def linear_gradient(xp, g, needs, weight, x_shape, x, bias_shape):
+    def linear_gradient(self, xp, g, needs, weight, x_shape, x, bias_shape):
         rows = _matrix(xp, g)
         # Of all axes, so that the gradient owns its memory: one that is a view would be copied.
         g_x = xp.matmul(rows.reshape(g.shape), weight) if needs[0] else None
         g_weight = g_bias = None
         if needs[1]:
-            g_weight, g_bias = _weight_and_bias(xp, gemm, rows, _matrix(xp, x), needs[2])
+            g_weight, g_bias = _weight_and_bias(xp, self.gemm, rows, _matrix(xp, x), needs[2])
         if needs[2] and g_bias is None:
-            fast = launch is not None and registry.plain(rows)
-            g_bias = columns.column_sums(launch, xp, rows) if fast else xp.sum(rows, axis=0)
+            fast = self.launch is not None and registry.plain(rows)
+            g_bias = columns.column_sums(self.launch, xp, rows) if fast else xp.sum(rows, axis=0)
         return g_x, g_weight, g_bias
 
-    # A linear map and an activation: in one pass, or in two where the library has no algorithm for it.
+    # A linear map and an activation: in one pass, or in two where the library has no algorithm for it
 
-    @backend.register_kernel("linear_relu", linear_guard)
-    def linear_relu(xp, x, weight, bias=None):
+    def linear_relu(self, xp, x, weight, bias=None):
         try:
-            return gemm(x, weight.T, bias=_of_dtype(bias, x.dtype), activation="relu")
+            return self.gemm(x, weight.T, bias=_of_dtype(bias, x.dtype), activation="relu")
         except NotSupported:
-            y = linear(xp, x, weight, bias)
+            y = self.linear(xp, x, weight, bias)
             return xp.maximum(y, 0, out=y)
 
-    def relu_guard(g, x, weight, y, x_shape, bias_shape):
-        slope = backend.kernel("relu.gradient", g, y)
-        return slope is not None and gradient_guard(g, weight, x_shape, x, bias_shape)
+    def relu_guard(self, g, x, weight, y, x_shape, bias_shape):
+        slope = self.backend.kernel("relu.gradient", g, y)
+        return slope is not None and self.gradient_guard(g, weight, x_shape, x, bias_shape)
 
-    @backend.register_kernel("linear_relu.gradient", relu_guard)
-    def linear_relu_gradient(xp, g, needs, x, weight, y, x_shape, bias_shape):
-        (through,) = backend.kernel("relu.gradient", g, y)(xp, g, (True,), y)
-        return linear_gradient(xp, through, needs, weight, x_shape, x, bias_shape)
+    def linear_relu_gradient(self, xp, g, needs, x, weight, y, x_shape, bias_shape):
+        (through,) = self.backend.kernel("relu.gradient", g, y)(xp, g, (True,), y)
+        return self.linear_gradient(xp, through, needs, weight, x_shape, x, bias_shape)
 
-    def gelu_guard(x, weight, bias=None):
-        return (
-            x.size > 0
-            and weight.size > 0
-            and "gelu_tanh" in backend.kernels
-            and linear_guard(x, weight, bias)
-        )
+    def gelu_guard(self, x, weight, bias=None):
+        some = x.size > 0 and weight.size > 0 and "gelu_tanh" in self.backend.kernels
+        return some and self.linear_guard(x, weight, bias)
 
-    @backend.register_kernel("linear_gelu_tanh", gelu_guard)
-    def linear_gelu_tanh(xp, x, weight, bias=None):
+    def linear_gelu_tanh(self, xp, x, weight, bias=None):
         rows = _matrix(xp, x)
-        z = gemm.auxiliary("gelu", len(rows), len(weight), x.dtype)
+        z = self.gemm.auxiliary("gelu", len(rows), len(weight), x.dtype)
         shape = (*x.shape[:-1], len(weight))
         try:
-            y = gemm(rows, weight.T, bias=_of_dtype(bias, x.dtype), activation="gelu", aux=z)
+            y = self.gemm(rows, weight.T, bias=_of_dtype(bias, x.dtype), activation="gelu", aux=z)
             return y.reshape(shape), z.reshape(shape)
         except NotSupported:
-            z = linear(xp, x, weight, bias)
-            return backend.kernel("gelu_tanh", z)(xp, z), z
+            z = self.linear(xp, x, weight, bias)
+            return self.backend.kernel("gelu_tanh", z)(xp, z), z
 
-    def gelu_gradient_guard(g, x, weight, z, x_shape, bias_shape):
+    def gelu_gradient_guard(self, g, x, weight, z, x_shape, bias_shape):
         y, other = g
-        alone = y is not None and other is None and backend.kernel("gelu_tanh.gradient", y, z) is not None
-        return alone and gradient_guard(y, weight, x_shape, x, bias_shape)
+        alone = y is not None and other is None
+        known = alone and self.backend.kernel("gelu_tanh.gradient", y, z) is not None
+        return known and self.gradient_guard(y, weight, x_shape, x, bias_shape)
 
-    @backend.register_kernel("linear_gelu_tanh.gradient", gelu_gradient_guard)
-    def linear_gelu_tanh_gradient(xp, g, needs, x, weight, z, x_shape, bias_shape):
-        (through,) = backend.kernel("gelu_tanh.gradient", g[0], z)(xp, g[0], (True,), z)
-        return linear_gradient(xp, through, needs, weight, x_shape, x, bias_shape)
+    def linear_gelu_tanh_gradient(self, xp, g, needs, x, weight, z, x_shape, bias_shape):
+        (through,) = self.backend.kernel("gelu_tanh.gradient", g[0], z)(xp, g[0], (True,), z)
+        return self.linear_gradient(xp, through, needs, weight, x_shape, x, bias_shape)
 
 
 def _of_dtype(x, dtype):

@@ -9,6 +9,7 @@ takes (`autograd/flops.py`). So nothing of the model changes, nor do the random 
 import copy
 from typing import NamedTuple
 
+from chainrule.autograd.events import scaled
 from chainrule.autograd.functions.draws import get_rng_state, set_rng_state
 from chainrule.autograd.modes import enable_grad, no_grad
 from chainrule.autograd.profiler import profile
@@ -85,15 +86,6 @@ def _line(cells, widths):
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
-
-
-def scaled(number, step, unit):
-    """A number with its thousands as K, M, G, T."""
-    for prefix in ("", "K", "M", "G"):
-        if number < step:
-            return f"{number:.2f} {prefix}{unit}".rstrip() if prefix else f"{number} {unit}".rstrip()
-        number /= step
-    return f"{number:.2f} T{unit}"
 
 
 class _Counter(profile):

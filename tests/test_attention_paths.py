@@ -217,7 +217,7 @@ def test_cudnn_has_a_plan_for_common_forms(tmp_path):
     if deviceless.libraries() is None or shutil.which("gcc") is None:
         pytest.skip("NVIDIA's wheels (cudnn, cudnn-frontend, nvrtc) or gcc are missing")
     root = Path(__file__).parent.parent
-    environment = deviceless_attention.environment(tmp_path, "gcc")
+    environment = deviceless.environment(tmp_path, "gcc", deviceless_attention.DRIVER)
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     command = [sys.executable, "-P", "-m", "tests.kernels.deviceless_attention"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)

@@ -59,3 +59,12 @@ def test_a_folder_that_cannot_be_written_does_not_matter(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     compiled, path = run(prefix=tmp_path / "file")
     assert compiled and not path.exists()
+
+
+def test_one_text_is_compiled_once_whatever_operation_asks_first(monkeypatch):
+    from chainrule.autograd import kept_code
+
+    monkeypatch.setattr(kept_code, "_codes", {})
+    monkeypatch.setattr(kept_code, "_news", True)  # nothing is to be written at the end
+    first = kept_code.compiled("answer = 42", "<like one>")
+    assert kept_code.compiled("answer = 42", "<like another>") is first and first.co_filename == "<like one>"

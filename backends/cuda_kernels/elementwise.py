@@ -49,66 +49,27 @@ def _slope(x, kind):
     return (1 + np.tanh(u)) / 2 + x / 2 * (1 - np.tanh(u) ** 2) * slope_u
 
 
-@kernel("activation", lambda x: _value(x, "gelu"), replaces="gelu", guard=plain)
-def gelu(launch, xp, x):
-    """x P(Z <= x)."""
-    return _launch(launch, xp, None, x, None, "gelu")
+def _forward(kind):
+    def function(launch, xp, x):
+        return _launch(launch, xp, None, x, None, kind)
+
+    function.__name__, function.__doc__ = kind, f"{kind} of every element."
+    kernel("activation", lambda x: _value(x, kind), replaces=kind, guard=plain)(function)
 
 
-@kernel("activation", lambda x: _value(x, "gelu_tanh"), replaces="gelu_tanh", guard=plain)
-def gelu_tanh(launch, xp, x):
-    """GELU by its approximation with tanh."""
-    return _launch(launch, xp, None, x, None, "gelu_tanh")
+def _gradient(kind):
+    def function(launch, xp, g, needs, x):
+        return (_launch(launch, xp, g, x, None, kind),)
+
+    function.__name__, function.__doc__ = f"{kind}_gradient", f"g times the slope of {kind} at x."
+    reference = lambda g, needs, x: (g * _slope(x, kind),)
+    kernel("activation", reference, replaces=f"{kind}.gradient", guard=_same)(function)
 
 
-@kernel("activation", lambda x: _value(x, "silu"), replaces="silu", guard=plain)
-def silu(launch, xp, x):
-    """x sigmoid(x)."""
-    return _launch(launch, xp, None, x, None, "silu")
-
-
-@kernel(
-    "activation",
-    lambda g, needs, y: (g * _slope(y, "relu"),),
-    replaces="relu.gradient",
-    guard=_same,
-)
-def relu_gradient(launch, xp, g, needs, y):
-    """g where the output is positive: that of ReLU tells as much as its input."""
-    return (_launch(launch, xp, g, y, None, "relu"),)
-
-
-@kernel(
-    "activation",
-    lambda g, needs, x: (g * _slope(x, "gelu"),),
-    replaces="gelu.gradient",
-    guard=_same,
-)
-def gelu_gradient(launch, xp, g, needs, x):
-    """g times the slope of GELU."""
-    return (_launch(launch, xp, g, x, None, "gelu"),)
-
-
-@kernel(
-    "activation",
-    lambda g, needs, x: (g * _slope(x, "gelu_tanh"),),
-    replaces="gelu_tanh.gradient",
-    guard=_same,
-)
-def gelu_tanh_gradient(launch, xp, g, needs, x):
-    """g times the slope of the approximation."""
-    return (_launch(launch, xp, g, x, None, "gelu_tanh"),)
-
-
-@kernel(
-    "activation",
-    lambda g, needs, x: (g * _slope(x, "silu"),),
-    replaces="silu.gradient",
-    guard=_same,
-)
-def silu_gradient(launch, xp, g, needs, x):
-    """g times the slope of SiLU."""
-    return (_launch(launch, xp, g, x, None, "silu"),)
+for _kind in _KINDS:
+    if _kind != "relu":  # array code computes it in one pass too
+        _forward(_kind)
+    _gradient(_kind)  # ReLU's is given the output in place of x, which tells as much
 
 
 @kernel("activation", lambda x, bias, kind: _value(x + bias, kind))

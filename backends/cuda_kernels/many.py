@@ -89,11 +89,7 @@ def _adam_reference(
     return params, means, squares
 
 
-def _guard(param, grad, *state):
-    return plain(param, grad, *state)
-
-
-@kernel("many", _adam_reference, replaces="adam", guard=_guard)
+@kernel("many", _adam_reference, replaces="adam", guard=plain)
 def adam(
     launch,
     xp,
@@ -169,7 +165,7 @@ def _sgd_reference(
     return params, buffers
 
 
-@kernel("many", _sgd_reference, replaces="sgd", guard=_guard)
+@kernel("many", _sgd_reference, replaces="sgd", guard=plain)
 def sgd(
     launch,
     xp,

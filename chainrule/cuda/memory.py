@@ -8,6 +8,7 @@ import threading
 import warnings
 
 from chainrule.backends import get
+from chainrule.backends.counting import readable
 
 from .cards import card, index_given, needed
 
@@ -107,16 +108,8 @@ def memory_summary(device=None, abbreviated=False):
     if not abbreviated:
         rows += [("free on the card or in the pool", account["free"]), ("on the card", account["total"])]
     return "\n".join(
-        [f"memory of cuda:{index}", *(f"  {name:<32}{_readable(size):>12}" for name, size in rows)]
+        [f"memory of cuda:{index}", *(f"  {name:<32}{readable(size):>12}" for name, size in rows)]
     )
-
-
-def _readable(size):
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def _account(what, device):

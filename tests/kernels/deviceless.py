@@ -37,11 +37,11 @@ def libraries():
     return found if len(found) > 1 else None
 
 
-def environment(folder, compiler):
-    """Environment variables for a process that finds the libraries, and in `folder` a stub of the driver."""
+def environment(folder, compiler, driver=_STUB):
+    """Environment variables for a process that finds the libraries, and in `folder` a stub of the driver, of which `driver` is the C text."""
     stub = Path(folder) / "libcuda.so.1"
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", stub], input=_STUB, text=True, check=True
+        [compiler, "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", stub], input=driver, text=True, check=True
     )
     return os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, (folder, *libraries())))}
 

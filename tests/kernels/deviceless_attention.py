@@ -6,11 +6,8 @@ says yes to that, so that plans come about; none could run. Prints what has no p
 
 import functools
 import json
-import os
-import subprocess
-from pathlib import Path
 
-from tests.kernels.deviceless import Described, Nowhere, libraries
+from tests.kernels.deviceless import Described, Nowhere
 
 # The functions that succeed, with what they give; all others fail.
 _GIVE_HANDLE = "cuModuleGetFunction cuModuleLoadData cuLibraryLoadData cuLibraryLoadFromFile cuLibraryGetKernel cuKernelGetFunction"
@@ -23,7 +20,7 @@ _FAIL = """
     cuInit cuDeviceGetCount cuLinkCreate cuLinkAddData cuLinkComplete cuLinkDestroy cuLaunchKernel cuLaunchCooperativeKernel
     cuLaunchKernelEx
     """
-_STUB = "\n".join([
+DRIVER = "\n".join([
     *(f"int {name}(void** made) {{ *made = (void*)8; return 0; }}" for name in _GIVE_HANDLE.split()),
     *(f"int {name}() {{ return 0; }}" for name in _SUCCEED.split()),
     *(f"int {name}(int* value) {{ *value = 0; return 0; }}" for name in _GIVE_ZERO.split()),
@@ -51,15 +48,6 @@ FORMS = [
     (2, 4, 4, 128, 256, 256, 256),
     (2, 4, 4, 256, 128, 192, 128),
 ]
-
-
-def environment(folder, compiler):
-    """Environment variables for a process that finds the libraries, and in `folder` a stub of the driver."""
-    stub = Path(folder) / "libcuda.so.1"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", stub], input=_STUB, text=True, check=True
-    )
-    return os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, (folder, *libraries())))}
 
 
 def keys():
